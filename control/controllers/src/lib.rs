@@ -1,0 +1,1 @@
+//! One folder per controller: a pure plan and the loop that applies it.

@@ -1,0 +1,1 @@
+//! The control plane: settings, certificates, start and stop.

@@ -1,0 +1,1 @@
+//! Guards for what tests make: network namespaces, cgroups, child processes.

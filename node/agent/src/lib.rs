@@ -1,0 +1,1 @@
+//! The kubelet's role: pod life cycle, probes, volumes, logs, status.

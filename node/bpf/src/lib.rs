@@ -1,0 +1,1 @@
+//! Load, check, pin, attach and replace the eBPF programs; typed map handles.

@@ -1,0 +1,1 @@
+//! The CRI client, and a supervised containerd where none is given.

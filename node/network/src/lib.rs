@@ -1,0 +1,1 @@
+//! The CNI role: addresses, veths, routes, neighbours.

@@ -1,0 +1,1 @@
+//! The node daemon: settings, start and stop.

@@ -1,0 +1,1 @@
+//! The node's inspection service over gRPC.

@@ -1,0 +1,3 @@
+//! Everything that ./x offers: build, test, lint, bench, demo.
+
+fn main() {}
