@@ -1,1 +1,16 @@
-//! Guards for what tests make: network namespaces, cgroups, child processes.
+//! Guards for what tests and the demo make on a host: whatever a guard made, its drop removes.
+//!
+//! * [`Netns`]: a named network namespace, standing for a host; [`Netns::enter`] runs code in it, [`Netns::command`] a program.
+//! * [`connect`]: a veth pair between two namespaces.
+//! * [`Cgroup`]: a directory in the cgroup2 hierarchy.
+//! * [`Process`]: a child that is ended with its guard.
+//!
+//! Invariant: nothing is killed or removed but by the id or name that the guard itself made.
+
+mod cgroup;
+mod netns;
+mod process;
+
+pub use cgroup::{Cgroup, cgroup2_root, remove_cgroup_tree};
+pub use netns::{Netns, Side, connect};
+pub use process::{Process, wait_until};
