@@ -4,10 +4,12 @@
 //! * [`connect`]: a veth pair between two namespaces.
 //! * [`Cgroup`]: a directory in the cgroup2 hierarchy.
 //! * [`Process`]: a child that is ended with its guard.
+//! * [`cluster::Cluster`]: a whole cluster of real binaries on this machine.
 //!
 //! Invariant: nothing is killed or removed but by the id or name that the guard itself made.
 
 mod cgroup;
+pub mod cluster;
 mod netns;
 mod process;
 

@@ -1,0 +1,229 @@
+//! A cluster of one node on this machine: a namespace that stands for the node, one for the world outside, and `skep up`.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{Netns, Process, Side, cgroup2_root, connect, wait_until};
+
+/// The image that holds each pod's namespaces, among those that the demo makes.
+const PAUSE: &str = "docker.io/library/skep-pause:1";
+/// The node's address on its link.
+pub const NODE: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
+/// A host outside the cluster on the same link.
+const OUTSIDE: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
+const PREFIX_LEN: u8 = 24;
+const LINK: &str = "eth0";
+const READY_WITHIN: Duration = Duration::from_secs(120);
+const STOP_WITHIN: Duration = Duration::from_secs(60);
+
+/// The programs and images that a cluster is made of.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    /// The skep binary.
+    pub skep: PathBuf,
+    /// The kubectl binary.
+    pub kubectl: PathBuf,
+    /// OCI archives to import.
+    pub images: Vec<PathBuf>,
+}
+
+/// A running cluster. On drop it is taken down.
+pub struct Cluster {
+    name: String,
+    parts: Parts,
+    process: Process,
+    /// From the start of the process to the node's Ready.
+    pub ready_after: Duration,
+    /// A host outside the cluster.
+    pub outside: Netns,
+    /// The node. Dropped after the process that lives in it.
+    pub node: Netns,
+}
+
+/// Where a cluster keeps what it must find again.
+#[must_use]
+pub fn state_dir(name: &str) -> PathBuf {
+    PathBuf::from("/var/lib/skep").join(name)
+}
+
+/// The kubeconfig of a cluster.
+#[must_use]
+pub fn kubeconfig(name: &str) -> PathBuf {
+    state_dir(name).join("admin.kubeconfig")
+}
+
+/// The namespaces of a cluster: the node's and the one outside.
+#[must_use]
+pub fn netns_names(name: &str) -> [String; 2] {
+    [format!("skep-{name}"), format!("skep-{name}-out")]
+}
+
+impl Cluster {
+    /// Lays the cables and starts `skep up` in the node's namespace; returns when the node is Ready.
+    ///
+    /// What an earlier cluster of that name left is removed first.
+    ///
+    /// # Errors
+    /// The process ended, or the node was not Ready in time; with the last lines of the log.
+    pub fn start(name: &str, parts: &Parts, listen: SocketAddr) -> Result<Cluster> {
+        remove(name, &parts.skep)?;
+        let [node_name, outside_name] = netns_names(name);
+        let node = Netns::create(&node_name)?;
+        let outside = Netns::create(&outside_name)?;
+        connect(
+            &Side { netns: &node, device: LINK, address: (NODE, PREFIX_LEN) },
+            &Side { netns: &outside, device: LINK, address: (OUTSIDE, PREFIX_LEN) },
+        )?;
+        node.ip(&["route", "add", "default", "via", &OUTSIDE.to_string()])?;
+
+        let started = Instant::now();
+        let mut command = Command::new(&parts.skep);
+        command.arg("up").args(["--name", name]).arg("--netns").arg(node.path()).arg("--state-dir").arg(state_dir(name));
+        command.args(["--node-ip", &NODE.to_string(), "--link", LINK, "--listen", &listen.to_string()]);
+        command.arg("--kubeconfig").arg(kubeconfig(name)).args(["--sandbox-image", PAUSE]);
+        for archive in &parts.images {
+            command.arg("--image").arg(archive);
+        }
+        fs::create_dir_all(state_dir(name))?;
+        let log = fs::File::create(log_path(name)).context("create the log")?;
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        let process = Process::spawn(&mut command, STOP_WITHIN)?;
+        let mut cluster = Cluster { name: name.to_owned(), parts: parts.clone(), process, ready_after: Duration::ZERO, outside, node };
+        cluster.wait_ready()?;
+        cluster.ready_after = started.elapsed();
+        Ok(cluster)
+    }
+
+    fn wait_ready(&mut self) -> Result<()> {
+        let (name, kubeconfig) = (self.name.clone(), kubeconfig(&self.name));
+        wait_until("the node to be Ready", READY_WITHIN, || {
+            if let Some(status) = self.process.try_wait()? {
+                bail!("skep up ended with {status}:\n{}", log_tail(&name));
+            }
+            let status = "jsonpath={.items[*].status.conditions[?(@.type=='Ready')].status}";
+            Ok(kubeconfig.exists() && self.kubectl(&["get", "nodes", "-o", status]).is_ok_and(|text| text == "True"))
+        })
+        .with_context(|| log_tail(&name))
+    }
+
+    /// Runs kubectl and returns what it printed.
+    ///
+    /// # Errors
+    /// What kubectl wrote to standard error.
+    pub fn kubectl(&self, args: &[&str]) -> Result<String> {
+        read(&mut self.kubectl_command(args))
+    }
+
+    /// kubectl with `args`, pointed at this cluster.
+    #[must_use]
+    pub fn kubectl_command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(&self.parts.kubectl);
+        command.args(args).env("KUBECONFIG", kubeconfig(&self.name));
+        command
+    }
+
+    /// `skep net …` against this node.
+    ///
+    /// # Errors
+    /// What it wrote to standard error.
+    pub fn skep_net(&self, args: &[&str]) -> Result<String> {
+        let socket = state_dir(&self.name).join("run/skep.sock");
+        read(Command::new(&self.parts.skep).arg("net").arg("--socket").arg(socket).args(args))
+    }
+
+    /// A program as a process of the node: in its namespace and its cgroup.
+    ///
+    /// # Errors
+    /// The namespace or the cgroup is gone.
+    pub fn on_node(&self, program: &str) -> Result<Command> {
+        let mut command = self.node.command(program)?;
+        let procs = cgroup2_root()?.join(format!("skep-{}/host", self.name));
+        fs::create_dir_all(&procs)?;
+        let procs = procs.join("cgroup.procs");
+        // SAFETY: between fork and exec the closure only opens a file and writes one byte; it allocates nothing shared.
+        unsafe { command.pre_exec(move || OpenOptions::new().write(true).open(&procs)?.write_all(b"0")) };
+        Ok(command)
+    }
+
+    /// Resident memory of `skep up`, MiB.
+    ///
+    /// # Errors
+    /// The process has ended.
+    pub fn rss_mib(&self) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS in the process' status")?;
+        let kib: u64 = line.trim().trim_end_matches(" kB").trim().parse().context("parse VmRSS")?;
+        Ok(kib / 1024)
+    }
+
+    /// The process of `skep up`.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// Ends `skep up` as Ctrl-C does, and checks that it took everything down.
+    ///
+    /// # Errors
+    /// It did not end well.
+    pub fn stop(mut self) -> Result<()> {
+        let status = self.process.stop()?;
+        if !status.success() {
+            bail!("skep up ended with {status}:\n{}", log_tail(&self.name));
+        }
+        let (name, skep) = (self.name.clone(), self.parts.skep.clone());
+        drop(self);
+        remove(&name, &skep)
+    }
+}
+
+/// Where `skep up` writes what it says.
+#[must_use]
+pub fn log_path(name: &str) -> PathBuf {
+    state_dir(name).join("up.log")
+}
+
+/// The last lines of the log, for an error.
+#[must_use]
+pub fn log_tail(name: &str) -> String {
+    let text = fs::read_to_string(log_path(name)).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    let tail = lines[lines.len().saturating_sub(25)..].join("\n");
+    format!("the last lines of {}:\n{tail}", log_path(name).display())
+}
+
+/// Removes whatever a cluster of that name left: processes, pins, cgroups, mounts, namespaces, state.
+///
+/// # Errors
+/// A part that would not go, by name.
+pub fn remove(name: &str, skep: &Path) -> Result<()> {
+    let state = state_dir(name);
+    if state.exists() && skep.exists() {
+        read(Command::new(skep).args(["clean", "--name", name, "--state-dir"]).arg(&state)).context("clean up")?;
+    }
+    for netns in netns_names(name) {
+        Netns::remove_stale(&netns)?;
+    }
+    match fs::remove_dir_all(&state) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("remove {}", state.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Runs to its end and returns what it printed.
+fn read(command: &mut Command) -> Result<String> {
+    let output = command.stdin(Stdio::null()).output().with_context(|| format!("start {}", command.get_program().display()))?;
+    if !output.status.success() {
+        let words: Vec<_> = command.get_args().map(|word| word.to_string_lossy()).collect();
+        bail!("{} {}: {}", command.get_program().display(), words.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}

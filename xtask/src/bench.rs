@@ -1,0 +1,40 @@
+//! `./x bench NAME`: figures, as a table and as JSON. No test depends on any.
+
+mod row;
+mod smoke;
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+
+use row::{Host, Rows};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Which benchmark.
+    name: Name,
+    /// Write the rows here as JSON.
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Name {
+    /// Start, pod start, programming delay, memory, and connect() through the ClusterIP against a direct one.
+    Smoke,
+}
+
+/// Runs one benchmark and prints its rows.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let (name, rows) = match args.name {
+        Name::Smoke => ("smoke", smoke::run()?),
+    };
+    rows.print();
+    if let Some(path) = &args.json {
+        let document = serde_json::json!({"bench": name, "host": Host::read()?, "rows": rows});
+        fs::write(path, serde_json::to_vec_pretty(&document)?).with_context(|| format!("write {}", path.display()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,70 @@
+//! The rows that every benchmark prints.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use anyhow::Result;
+use serde::Serialize;
+use serde_json::Value;
+
+/// One figure over its samples.
+#[derive(Serialize)]
+pub(crate) struct Row {
+    /// What was measured, e.g. `skep`.
+    subject: String,
+    /// Which figure, e.g. `node_ready`.
+    metric: String,
+    unit: &'static str,
+    median: f64,
+    low: f64,
+    high: f64,
+    n: usize,
+    /// The row's own settings, e.g. `services`.
+    #[serde(flatten)]
+    settings: BTreeMap<String, Value>,
+}
+
+/// All figures of a benchmark.
+#[derive(Default, Serialize)]
+#[serde(transparent)]
+pub(crate) struct Rows(Vec<Row>);
+
+impl Rows {
+    /// Adds a figure. Without samples there is no row.
+    pub(crate) fn add(&mut self, subject: &str, metric: &str, unit: &'static str, mut samples: Vec<f64>) {
+        samples.sort_by(f64::total_cmp);
+        let (Some(low), Some(high)) = (samples.first().copied(), samples.last().copied()) else { return };
+        let (subject, metric, n) = (subject.to_owned(), metric.to_owned(), samples.len());
+        self.0.push(Row { subject, metric, unit, median: samples[n / 2], low, high, n, settings: BTreeMap::new() });
+    }
+
+    /// Prints a table.
+    pub(crate) fn print(&self) {
+        println!("{:<14} {:<32} {:>6} {:>12} {:>12} {:>12} {:>6}", "SUBJECT", "METRIC", "UNIT", "MEDIAN", "LOW", "HIGH", "N");
+        for row in &self.0 {
+            println!(
+                "{:<14} {:<32} {:>6} {:>12.3} {:>12.3} {:>12.3} {:>6}",
+                row.subject, row.metric, row.unit, row.median, row.low, row.high, row.n
+            );
+        }
+    }
+}
+
+/// The machine that was measured on.
+#[derive(Serialize)]
+pub(crate) struct Host {
+    kernel: String,
+    cpus: usize,
+    memory_mib: u64,
+}
+
+impl Host {
+    pub(crate) fn read() -> Result<Host> {
+        let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?.trim().to_owned();
+        let meminfo = fs::read_to_string("/proc/meminfo")?;
+        let total = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:")).unwrap_or("0 kB");
+        let memory_mib = total.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap_or(0) / 1024;
+        let cpus = std::thread::available_parallelism()?.get();
+        Ok(Host { kernel, cpus, memory_mib })
+    }
+}

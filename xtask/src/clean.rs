@@ -1,0 +1,26 @@
+//! Removing what killed runs left.
+
+use std::fs;
+
+use anyhow::Result;
+use skep_testkit::cluster::{remove, state_dir};
+
+use crate::shell::say;
+use crate::{build, cluster};
+
+/// Removes every cluster that has state on this machine.
+pub(crate) fn run() -> Result<()> {
+    let mut names = vec![cluster::UP.to_owned()];
+    if let Ok(entries) = fs::read_dir("/var/lib/skep") {
+        names.extend(entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()));
+    }
+    names.sort();
+    names.dedup();
+    for name in names {
+        if state_dir(&name).exists() {
+            say(&format!("removing cluster {name}"));
+        }
+        remove(&name, &build::skep())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,86 @@
+//! `./x test`: every test there is.
+
+use std::io::{BufRead, BufReader};
+use std::process::{ExitCode, Stdio};
+
+use anyhow::{Context, Result};
+
+use crate::shell::{cargo, say};
+use crate::{build, cluster, paths};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Only this package, e.g. `skep-store`.
+    #[arg(long, short)]
+    package: Option<String>,
+    /// Only tests whose name holds this word.
+    name: Option<String>,
+    /// What the test runner gets, after `--`.
+    #[arg(last = true)]
+    rest: Vec<String>,
+}
+
+/// How many tests ran.
+#[derive(Default)]
+struct Tally {
+    passed: u64,
+    failed: u64,
+    ignored: u64,
+}
+
+/// Builds what the tests run, runs them, and closes with a line that counts them.
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    build::run(&build::Args::default())?;
+    let parts = cluster::parts()?;
+    let mut command = cargo();
+    command.args(["test", "--locked", "--no-fail-fast", "--lib", "--bins", "--tests"]);
+    match &args.package {
+        Some(package) => command.args(["--package", package]),
+        None => command.arg("--workspace"),
+    };
+    command.args(&args.name).arg("--").args(&args.rest);
+    command.env("SKEP_BIN", &parts.skep).env("SKEP_KUBECTL", &parts.kubectl).env("SKEP_IMAGES", paths::images());
+    say("running the tests");
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("start cargo test")?;
+    let stdout = child.stdout.take().context("cargo test has no output")?;
+    let mut tally = Tally::default();
+    for line in BufReader::new(stdout).lines() {
+        let line = line?;
+        tally.count(&line);
+        println!("{line}");
+    }
+    let status = child.wait()?;
+    println!("\n{} passed, {} failed, {} skipped", tally.passed, tally.failed, tally.ignored);
+    Ok(if status.success() && tally.passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+impl Tally {
+    /// Adds what a line such as `test result: ok. 3 passed; 0 failed; 0 ignored; …` counts.
+    fn count(&mut self, line: &str) {
+        let Some(result) = line.strip_prefix("test result: ") else { return };
+        for part in result.split(['.', ';']) {
+            let Some((number, what)) = part.trim().split_once(' ') else { continue };
+            let Ok(number) = number.parse::<u64>() else { continue };
+            match what {
+                "passed" => self.passed += number,
+                "failed" => self.failed += number,
+                "ignored" => self.ignored += number,
+                _ => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Tally;
+
+    #[test]
+    fn tally_adds_up_result_lines() {
+        let mut tally = Tally::default();
+        tally.count("test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s");
+        tally.count("test result: FAILED. 2 passed; 4 failed; 0 ignored; 0 measured; 0 filtered out");
+        tally.count("test tally ... ok");
+        assert_eq!((tally.passed, tally.failed, tally.ignored), (5, 4, 1));
+    }
+}
