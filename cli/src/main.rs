@@ -1,3 +1,55 @@
-//! The skep command.
+//! The `skep` command. Under the name `skep-cni` it is the CNI plugin that the container runtime calls.
 
-fn main() {}
+mod clean;
+mod net;
+mod up;
+mod uplink;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+/// A Kubernetes-compatible cluster whose network is eBPF.
+///
+/// Example: skep up --kubeconfig ~/.kube/skep
+#[derive(Parser)]
+#[command(name = "skep", version, propagate_version = true)]
+struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Run a whole cluster in this process: control plane and node.
+    Up(up::Args),
+    /// Look at what the node's kernel holds: services, backends, endpoints, maps, programs.
+    Net(net::NetArgs),
+    /// Remove what a killed node left on this machine.
+    Clean(clean::Args),
+    /// Print a completion script, e.g. `skep completion bash`.
+    Completion {
+        /// The shell to complete for.
+        shell: clap_complete::Shell,
+    },
+}
+
+fn main() -> ExitCode {
+    let called_as = std::env::args_os().next().unwrap_or_default();
+    if std::path::Path::new(&called_as).file_name().is_some_and(|name| name == "skep-cni") {
+        return skep_network::plugin_main();
+    }
+    let outcome = match Args::parse().verb {
+        Verb::Up(args) => up::run(&args),
+        Verb::Net(args) => net::run(args),
+        Verb::Clean(args) => clean::run(&args),
+        Verb::Completion { shell } => {
+            clap_complete::generate(shell, &mut Args::command(), "skep", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("skep: {error:#}");
+        ExitCode::FAILURE
+    })
+}
