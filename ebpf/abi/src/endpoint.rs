@@ -1,0 +1,20 @@
+//! Endpoints: what is reached on this node without its IP stack.
+
+/// An Ethernet address.
+pub type Mac = [u8; 6];
+
+/// Value of `ENDPOINTS`, whose key is the endpoint's address.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Interface index of the host side of its veth.
+    pub ifindex: u32,
+    /// Endpoint id, a key of `NAMES`.
+    pub id: u32,
+    /// Address of the host side.
+    pub host_mac: Mac,
+    /// Address of the pod's side.
+    pub pod_mac: Mac,
+    /// Reserved for what is policed; 0.
+    pub flags: u32,
+}

@@ -1,0 +1,120 @@
+//! The maps: names, kinds, layouts, flags and default sizes, for the programs and for the check before a pinned one is adopted.
+
+use crate::{
+    BackendV4, Config, Counter, CtKeyV4, CtV4, Endpoint, Ip4, Metric, Name, NameKey, Origin, SockOrigin, SvcKeyV4,
+    SvcV4, UdpOriginKey,
+};
+
+/// Raised with every change of a layout or of a meaning in this crate.
+pub const ABI_VERSION: u32 = 1;
+
+/// `BPF_F_NO_PREALLOC`.
+pub const F_NO_PREALLOC: u32 = 1;
+/// `BPF_F_MMAPABLE`.
+pub const F_MMAPABLE: u32 = 1 << 10;
+
+/// Default sizes, in entries.
+pub mod size {
+    /// `SVC_V4`.
+    pub const SVC_V4: usize = 65_536;
+    /// `BACKENDS_V4`.
+    pub const BACKENDS_V4: usize = 262_144;
+    /// `UDP_ORIGIN`.
+    pub const UDP_ORIGIN: usize = 8_192;
+    /// `ENDPOINTS`.
+    pub const ENDPOINTS: usize = 4_096;
+    /// `CT_V4`.
+    pub const CT_V4: usize = 65_536;
+    /// `NODE_ADDRS`.
+    pub const NODE_ADDRS: usize = 256;
+    /// `NAMES`.
+    pub const NAMES: usize = 131_072;
+}
+
+/// `bpf_map_type` of the kernel, those in use.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MapKind {
+    /// `BPF_MAP_TYPE_HASH`
+    Hash = 1,
+    /// `BPF_MAP_TYPE_ARRAY`
+    Array = 2,
+    /// `BPF_MAP_TYPE_PERCPU_ARRAY`
+    PerCpuArray = 6,
+    /// `BPF_MAP_TYPE_LRU_HASH`
+    LruHash = 9,
+    /// `BPF_MAP_TYPE_SK_STORAGE`
+    SkStorage = 24,
+    /// `BPF_MAP_TYPE_RINGBUF`
+    RingBuf = 27,
+}
+
+impl MapKind {
+    /// Its name as `bpftool` prints it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Hash => "hash",
+            Self::Array => "array",
+            Self::PerCpuArray => "percpu_array",
+            Self::LruHash => "lru_hash",
+            Self::SkStorage => "sk_storage",
+            Self::RingBuf => "ringbuf",
+        }
+    }
+}
+
+/// What a map must look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MapSpec {
+    /// Its name, which is also that of its pin.
+    pub name: &'static str,
+    /// Its type.
+    pub kind: MapKind,
+    /// Bytes of a key.
+    pub key_size: u32,
+    /// Bytes of a value.
+    pub value_size: u32,
+    /// `BPF_F_*` flags.
+    pub flags: u32,
+    /// Entries where nothing else is asked for; of a ring buffer, its bytes.
+    pub entries: u32,
+}
+
+const fn map<K, V>(name: &'static str, kind: MapKind, flags: u32, entries: usize) -> MapSpec {
+    MapSpec {
+        name,
+        kind,
+        key_size: size_of::<K>() as u32,
+        value_size: size_of::<V>() as u32,
+        flags,
+        entries: entries as u32,
+    }
+}
+
+/// Service heads.
+pub const SVC_V4: MapSpec = map::<SvcKeyV4, SvcV4>("SVC_V4", MapKind::Hash, 0, size::SVC_V4);
+/// Backend rows, in ranges that the heads name.
+pub const BACKENDS_V4: MapSpec = map::<u32, BackendV4>("BACKENDS_V4", MapKind::Array, F_MMAPABLE, size::BACKENDS_V4);
+/// A socket's latest translation.
+pub const SOCK_ORIGIN: MapSpec = map::<i32, SockOrigin>("SOCK_ORIGIN", MapKind::SkStorage, F_NO_PREALLOC, 0);
+/// Earlier translations of unconnected UDP sockets.
+pub const UDP_ORIGIN: MapSpec = map::<UdpOriginKey, Origin>("UDP_ORIGIN", MapKind::LruHash, 0, size::UDP_ORIGIN);
+/// Endpoints of this node.
+pub const ENDPOINTS: MapSpec = map::<Ip4, Endpoint>("ENDPOINTS", MapKind::Hash, 0, size::ENDPOINTS);
+/// Translated flows.
+pub const CT_V4: MapSpec = map::<CtKeyV4, CtV4>("CT_V4", MapKind::LruHash, 0, size::CT_V4);
+/// The node's own addresses, where node ports answer.
+pub const NODE_ADDRS: MapSpec = map::<Ip4, u32>("NODE_ADDRS", MapKind::Hash, 0, size::NODE_ADDRS);
+/// Settings of the programs.
+pub const CONFIG: MapSpec = map::<u32, Config>("CONFIG", MapKind::Array, 0, 1);
+/// Counters.
+pub const METRICS: MapSpec = map::<u32, Counter>("METRICS", MapKind::PerCpuArray, 0, Metric::ROWS as usize);
+/// Names of ids, for people.
+pub const NAMES: MapSpec = map::<NameKey, Name>("NAMES", MapKind::Hash, F_NO_PREALLOC, size::NAMES);
+/// Debug lines of the programs; its name is that of the logging library.
+pub const LOGS: MapSpec =
+    MapSpec { name: "AYA_LOGS", kind: MapKind::RingBuf, key_size: 0, value_size: 0, flags: 0, entries: 1 << 17 };
+
+/// Every map of a node.
+pub const MAPS: [MapSpec; 11] =
+    [SVC_V4, BACKENDS_V4, SOCK_ORIGIN, UDP_ORIGIN, ENDPOINTS, CT_V4, NODE_ADDRS, CONFIG, METRICS, NAMES, LOGS];

@@ -1,0 +1,77 @@
+//! Counters: why packets and connections were dropped, and how many were handled.
+
+/// Index into `METRICS`. Numbers are stable: below 64 a reason for a drop, from 64 on what was handled.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Metric {
+    /// A connection or datagram to a service without a backend was refused.
+    DropNoBackend = 1,
+    /// The row of a backend kept belonging to another service.
+    DropBackendRace = 2,
+    /// A packet's headers could not be read or written.
+    DropMalformed = 3,
+    /// A table that the flow needs an entry in refused it.
+    DropTableFull = 4,
+    /// A `connect` was translated.
+    Connect = 64,
+    /// A datagram of an unconnected socket was translated.
+    SendMsg = 65,
+    /// A packet of a pod was redirected to a pod of this node.
+    LocalDelivery = 66,
+    /// A packet of a pod was left to the stack.
+    PodToStack = 67,
+    /// A packet to a node port was translated.
+    NodePortForward = 68,
+    /// A reply of a node port's backend was translated.
+    NodePortReverse = 69,
+}
+
+impl Metric {
+    /// Rows of `METRICS`.
+    pub const ROWS: u32 = 128;
+
+    /// Every metric, by number.
+    pub const ALL: [Self; 10] = [
+        Self::DropNoBackend,
+        Self::DropBackendRace,
+        Self::DropMalformed,
+        Self::DropTableFull,
+        Self::Connect,
+        Self::SendMsg,
+        Self::LocalDelivery,
+        Self::PodToStack,
+        Self::NodePortForward,
+        Self::NodePortReverse,
+    ];
+
+    /// Its name in tables and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::DropNoBackend => "no_backend",
+            Self::DropBackendRace => "backend_race",
+            Self::DropMalformed => "malformed",
+            Self::DropTableFull => "table_full",
+            Self::Connect => "connect",
+            Self::SendMsg => "sendmsg",
+            Self::LocalDelivery => "local_delivery",
+            Self::PodToStack => "pod_to_stack",
+            Self::NodePortForward => "node_port_forward",
+            Self::NodePortReverse => "node_port_reverse",
+        }
+    }
+
+    /// Whether it counts drops.
+    pub const fn is_drop(self) -> bool {
+        (self as u32) < 64
+    }
+}
+
+/// A row of `METRICS`, one per CPU.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counter {
+    /// Packets, or calls where no packet exists yet.
+    pub packets: u64,
+    /// Bytes, where they are known.
+    pub bytes: u64,
+}

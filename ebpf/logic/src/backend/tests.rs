@@ -1,0 +1,154 @@
+extern crate std;
+
+use core::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap};
+use std::vec::Vec;
+
+use proptest::prelude::*;
+use skep_abi::{PROTO_TCP, PROTO_UDP};
+
+use super::*;
+
+const VIP: Ip4 = Ip4([10, 96, 0, 1]);
+const NODE: Ip4 = Ip4([192, 168, 0, 2]);
+
+#[derive(Default)]
+struct Host {
+    services: RefCell<HashMap<SvcKeyV4, SvcV4>>,
+    rows: RefCell<Vec<BackendV4>>,
+    seed: Cell<u32>,
+    /// Rewrites the tables after that many row reads, as a writer in between would.
+    race: Cell<Option<(u32, fn(&Host))>>,
+}
+
+impl Tables for Host {
+    fn service(&self, key: &SvcKeyV4) -> Option<SvcV4> {
+        self.services.borrow().get(key).copied()
+    }
+    fn backend(&self, row: u32) -> Option<BackendV4> {
+        if let Some((left, writer)) = self.race.get() {
+            if left == 0 {
+                self.race.set(None);
+                writer(self);
+            } else {
+                self.race.set(Some((left - 1, writer)));
+            }
+        }
+        self.rows.borrow().get(row as usize).copied()
+    }
+    fn is_node_address(&self, addr: Ip4) -> bool {
+        addr == NODE
+    }
+    fn node_ports(&self) -> (u16, u16) {
+        (30_000, 32_767)
+    }
+    fn random(&self) -> u32 {
+        // xorshift: any sequence will do as long as it covers the range.
+        let mut x = self.seed.get() | 1;
+        x ^= x << 13;
+        x ^= x >> 17;
+        x ^= x << 5;
+        self.seed.set(x);
+        x
+    }
+}
+
+fn key(addr: Ip4, port: u16) -> SvcKeyV4 {
+    SvcKeyV4 { addr, port: Be16::new(port), proto: PROTO_TCP, scope: SCOPE_EXTERNAL }
+}
+
+fn host(service: u32, base: u32, active: u32, terminating: u32) -> Host {
+    let host = Host::default();
+    let rows = (0..base + active + terminating).map(|i| BackendV4 {
+        addr: Ip4([10, 42, 0, i as u8]),
+        port: Be16::new(8080),
+        proto: PROTO_TCP,
+        service: if i < base { 0 } else { service },
+        ..BackendV4::default()
+    });
+    host.rows.replace(rows.collect());
+    host.services.borrow_mut().insert(key(VIP, 80), SvcV4 { service, base, active, terminating, ..SvcV4::default() });
+    host
+}
+
+fn pick(host: &Host) -> Choice {
+    choose(host, VIP, Be16::new(80), PROTO_TCP)
+}
+
+#[test]
+fn other_addresses_ports_and_protocols_are_left_alone() {
+    let host = host(1, 0, 2, 0);
+    assert_eq!(choose(&host, NODE, Be16::new(80), PROTO_TCP), Choice::NotService);
+    assert_eq!(choose(&host, VIP, Be16::new(81), PROTO_TCP), Choice::NotService);
+    assert_eq!(choose(&host, VIP, Be16::new(80), PROTO_UDP), Choice::NotService);
+}
+
+#[test]
+fn node_port_answers_at_the_nodes_addresses_only() {
+    let host = host(1, 0, 2, 0);
+    let head = host.service(&key(VIP, 80)).unwrap();
+    host.services.borrow_mut().insert(key(Ip4::ANY, 30_080), head);
+    assert!(matches!(choose(&host, NODE, Be16::new(30_080), PROTO_TCP), Choice::Backend(..)));
+    assert_eq!(choose(&host, Ip4([192, 168, 0, 3]), Be16::new(30_080), PROTO_TCP), Choice::NotService);
+}
+
+#[test]
+fn terminating_backends_serve_only_while_none_is_active() {
+    for (active, terminating) in [(2, 3), (0, 3)] {
+        let host = host(7, 5, active, terminating);
+        for _ in 0..200 {
+            let Choice::Backend(picked) = pick(&host) else { panic!("no backend") };
+            let row = picked.backend;
+            let offset = u32::from(row.addr.0[3]) - 5;
+            assert!(offset < if active > 0 { active } else { terminating });
+        }
+    }
+    assert!(matches!(pick(&host(7, 5, 0, 0)), Choice::NoBackend(_)));
+}
+
+#[test]
+fn a_row_of_another_service_is_looked_up_again() {
+    let host = host(7, 0, 3, 0);
+    host.rows.borrow_mut().iter_mut().for_each(|row| row.service = 9);
+    assert!(matches!(pick(&host), Choice::Raced(_)));
+    // The writer's new list appears between the first read and the second.
+    host.race.set(Some((1, |host| {
+        host.rows.borrow_mut().extend([BackendV4 { service: 7, port: Be16::new(1), ..BackendV4::default() }]);
+        host.services.borrow_mut().values_mut().for_each(|head| (head.base, head.active) = (3, 1));
+    })));
+    let Choice::Backend(picked) = pick(&host) else { panic!("no backend") };
+    let row = picked.backend;
+    assert_eq!(row.port.get(), 1);
+}
+
+#[test]
+fn a_flow_stays_with_its_backend_while_it_is_listed() {
+    let host = host(7, 4, 3, 0);
+    let head = host.service(&key(VIP, 80)).unwrap();
+    let listed = (Ip4([10, 42, 0, 5]), Be16::new(8080));
+    for row in [5, 99] {
+        let Choice::Backend(picked) = choose_sticky(&host, &key(VIP, 80), head, listed, row) else { panic!() };
+        let row = picked.backend;
+        assert_eq!(row.addr, listed.0);
+    }
+    let gone = (Ip4([10, 42, 0, 200]), Be16::new(8080));
+    let Choice::Backend(picked) = choose_sticky(&host, &key(VIP, 80), head, gone, 99) else { panic!() };
+    let row = picked.backend;
+    assert_ne!(row.addr, gone.0);
+}
+
+proptest! {
+    #[test]
+    fn every_active_backend_gets_its_share(active in 1u32..40, base in 0u32..20, seed: u32) {
+        let host = host(3, base, active, 0);
+        host.seed.set(seed);
+        let mut hits: BTreeMap<Ip4, u32> = BTreeMap::new();
+        for _ in 0..active * 200 {
+            let Choice::Backend(picked) = pick(&host) else { panic!("no backend") };
+    let row = picked.backend;
+            *hits.entry(row.addr).or_default() += 1;
+        }
+        prop_assert_eq!(hits.len() as u32, active);
+        prop_assert!(hits.values().all(|&n| (90..=330).contains(&n)), "{:?}", hits);
+    }
+}

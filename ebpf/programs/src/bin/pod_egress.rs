@@ -1,0 +1,42 @@
+//! What a pod sends, on the host side of its veth: straight to another pod of this node, back to the client of a node port, or
+//! to the stack.
+
+#![no_std]
+#![no_main]
+
+use aya_ebpf::{macros::classifier, programs::TcContext};
+use aya_log_ebpf::info;
+use skep_abi::Metric;
+use skep_logic::{Frame, Malformed};
+use skep_programs::{DROP, ENDPOINTS, NEXT, Skb, count, debugging, reverse};
+
+#[classifier]
+pub fn skep_pod_egress(ctx: TcContext) -> i32 {
+    let skb = Skb(&ctx);
+    forward(&ctx, &skb).unwrap_or_else(|Malformed| {
+        count(Metric::DropMalformed, skb.len());
+        DROP
+    })
+}
+
+#[inline(always)]
+fn forward(ctx: &TcContext, skb: &Skb<'_>) -> Result<i32, Malformed> {
+    let Some(frame) = Frame::parse(skb)? else { return Ok(NEXT) };
+    // SAFETY: the value is copied out at once.
+    let endpoint = unsafe { ENDPOINTS.get(frame.ip.dst) }.copied();
+    if let Some(endpoint) = endpoint {
+        count(Metric::LocalDelivery, skb.len());
+        if debugging() {
+            let (src, dst) = (u32::from_be(frame.ip.src.to_ne()), u32::from_be(frame.ip.dst.to_ne()));
+            info!(ctx, "pod {:i} to pod {:i} by link {}", src, dst, endpoint.ifindex);
+        }
+        return skb.deliver(&frame, &endpoint);
+    }
+    if let Some(flow) = reverse(skb, &frame)? {
+        // The source is the node's own address now, which the stack would not take from a veth.
+        let Some(frame) = Frame::parse(skb)? else { return Err(Malformed) };
+        return skb.send(&frame, flow.ifindex);
+    }
+    count(Metric::PodToStack, skb.len());
+    Ok(NEXT)
+}

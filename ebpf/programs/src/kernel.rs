@@ -1,0 +1,97 @@
+//! The tables in the kernel.
+
+use aya_ebpf::{
+    EbpfContext as _,
+    cty::c_void,
+    helpers::{bpf_get_netns_cookie, bpf_get_prandom_u32},
+    programs::SockAddrContext,
+};
+use skep_abi::{BackendV4, CONFIG_DEBUG, Config, Ip4, Metric, SvcKeyV4, SvcV4};
+use skep_logic::Tables;
+
+use crate::maps::{BACKENDS_V4, CONFIG, METRICS, NODE_ADDRS, SVC_V4};
+
+/// The node's maps, seen from a socket or from a packet.
+pub struct Kernel {
+    socket: Option<*mut c_void>,
+}
+
+impl Kernel {
+    /// As a program at a socket sees them.
+    #[inline(always)]
+    pub fn at_socket(ctx: &SockAddrContext) -> Self {
+        Self { socket: Some(ctx.as_ptr()) }
+    }
+
+    /// As a program on a link sees them: no packet that arrives there has a loopback address.
+    #[inline(always)]
+    pub const fn at_link() -> Self {
+        Self { socket: None }
+    }
+
+    /// Whether loopback is the node's here, and not a pod's.
+    #[inline(always)]
+    fn in_node_netns(&self) -> bool {
+        let (Some(ctx), Some(config)) = (self.socket, config()) else { return false };
+        // SAFETY: the pointer is this program's own context.
+        unsafe { bpf_get_netns_cookie(ctx) == config.netns_cookie }
+    }
+}
+
+impl Tables for Kernel {
+    #[inline(always)]
+    fn service(&self, key: &SvcKeyV4) -> Option<SvcV4> {
+        // SAFETY: the value is copied at once; a concurrent update of the element replaces it and frees the old one after a
+        // grace period, which this program holds off.
+        unsafe { SVC_V4.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn backend(&self, row: u32) -> Option<BackendV4> {
+        BACKENDS_V4.get(row).copied()
+    }
+
+    #[inline(always)]
+    fn is_node_address(&self, addr: Ip4) -> bool {
+        if addr.is_loopback() {
+            return self.in_node_netns();
+        }
+        // SAFETY: only the element's presence is looked at.
+        unsafe { NODE_ADDRS.get(addr) }.is_some()
+    }
+
+    #[inline(always)]
+    fn node_ports(&self) -> (u16, u16) {
+        config().map_or((u16::MAX, 0), |config| (config.node_port_min, config.node_port_max))
+    }
+
+    #[inline(always)]
+    fn random(&self) -> u32 {
+        // SAFETY: the helper takes nothing and touches no memory of ours.
+        unsafe { bpf_get_prandom_u32() }
+    }
+}
+
+/// The node's settings.
+#[inline(always)]
+pub fn config() -> Option<&'static Config> {
+    CONFIG.get(0)
+}
+
+/// Whether debug lines are asked for.
+#[inline(always)]
+pub fn debugging() -> bool {
+    config().is_some_and(|config| config.flags & CONFIG_DEBUG != 0)
+}
+
+/// Counts one event, of so many bytes.
+#[inline(always)]
+pub fn count(metric: Metric, bytes: u32) {
+    if let Some(counter) = METRICS.get_ptr_mut(metric as u32) {
+        // SAFETY: the pointer is into this CPU's row, and programs of one CPU do not preempt each other in between.
+        unsafe {
+            (*counter).packets += 1;
+            (*counter).bytes += u64::from(bytes);
+        }
+    }
+}

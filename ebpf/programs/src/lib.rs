@@ -1,0 +1,20 @@
+//! What the programs share: their maps and the kernel's side of the traits of `skep-logic`.
+
+#![no_std]
+
+mod kernel;
+mod maps;
+mod packet;
+mod reverse;
+
+pub use kernel::{Kernel, config, count, debugging};
+pub use maps::{CT_V4, ENDPOINTS, SOCK_ORIGIN, UDP_ORIGIN};
+pub use packet::{DROP, Field, NEXT, Skb};
+pub use reverse::reverse;
+
+#[cfg(target_arch = "bpf")]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    // The verifier would refuse a program that can get here.
+    loop {}
+}

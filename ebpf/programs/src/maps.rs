@@ -1,0 +1,29 @@
+//! The maps, as `skep-abi` describes them. All are pinned, so that every program and its successor share them.
+
+use aya_ebpf::{
+    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, SkStorage},
+    macros::btf_map,
+};
+use skep_abi::{
+    BackendV4, Config, Counter, CtKeyV4, CtV4, Endpoint, F_MMAPABLE, Ip4, Metric, Origin, SockOrigin, SvcKeyV4, SvcV4,
+    UdpOriginKey, size,
+};
+
+#[btf_map]
+pub static SVC_V4: HashMap<SvcKeyV4, SvcV4, { size::SVC_V4 }> = HashMap::new();
+#[btf_map]
+pub static BACKENDS_V4: Array<BackendV4, { size::BACKENDS_V4 }, { F_MMAPABLE as usize }> = Array::new();
+#[btf_map]
+pub static SOCK_ORIGIN: SkStorage<SockOrigin> = SkStorage::new();
+#[btf_map]
+pub static UDP_ORIGIN: LruHashMap<UdpOriginKey, Origin, { size::UDP_ORIGIN }> = LruHashMap::new();
+#[btf_map]
+pub static ENDPOINTS: HashMap<Ip4, Endpoint, { size::ENDPOINTS }> = HashMap::new();
+#[btf_map]
+pub static CT_V4: LruHashMap<CtKeyV4, CtV4, { size::CT_V4 }> = LruHashMap::new();
+#[btf_map]
+pub static NODE_ADDRS: HashMap<Ip4, u32, { size::NODE_ADDRS }> = HashMap::new();
+#[btf_map]
+pub static CONFIG: Array<Config, 1> = Array::new();
+#[btf_map]
+pub static METRICS: PerCpuArray<Counter, { Metric::ROWS as usize }> = PerCpuArray::new();

@@ -1,0 +1,26 @@
+//! Replies of a node port's backend, as if from the node.
+
+use skep_abi::{CT_REVERSE, CtKeyV4, CtV4, Metric};
+use skep_logic::{Frame, Malformed};
+
+use crate::{CT_V4, Field, Skb, count};
+
+/// Rewrites the source of a packet whose flow came through a node port; `None` for any other packet.
+#[inline(always)]
+pub fn reverse(skb: &Skb<'_>, frame: &Frame) -> Result<Option<CtV4>, Malformed> {
+    let Some(ports) = frame.ip.ports(skb)? else { return Ok(None) };
+    let key = CtKeyV4 {
+        src: frame.ip.src,
+        dst: frame.ip.dst,
+        src_port: ports.src,
+        dst_port: ports.dst,
+        proto: frame.ip.proto,
+        dir: CT_REVERSE,
+        pad: [0; 2],
+    };
+    // SAFETY: the value is copied out at once.
+    let Some(flow) = (unsafe { CT_V4.get(key) }).copied() else { return Ok(None) };
+    skb.rewrite(&frame.ip, Field::Source, (frame.ip.src, ports.src), (flow.addr, flow.port))?;
+    count(Metric::NodePortReverse, skb.len());
+    Ok(Some(flow))
+}
