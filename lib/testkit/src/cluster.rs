@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use nix::sys::signal::Signal;
 
 use crate::{Netns, Process, Side, cgroup2_root, connect, wait_until};
 
@@ -38,6 +39,7 @@ pub struct Parts {
 pub struct Cluster {
     name: String,
     parts: Parts,
+    listen: SocketAddr,
     process: Process,
     /// From the start of the process to the node's Ready.
     pub ready_after: Duration,
@@ -83,22 +85,35 @@ impl Cluster {
         )?;
         node.ip(&["route", "add", "default", "via", &OUTSIDE.to_string()])?;
 
-        let started = Instant::now();
-        let mut command = Command::new(&parts.skep);
-        command.arg("up").args(["--name", name]).arg("--netns").arg(node.path()).arg("--state-dir").arg(state_dir(name));
-        command.args(["--node-ip", &NODE.to_string(), "--link", LINK, "--listen", &listen.to_string()]);
-        command.arg("--kubeconfig").arg(kubeconfig(name)).args(["--sandbox-image", PAUSE]);
-        for archive in &parts.images {
-            command.arg("--image").arg(archive);
-        }
         fs::create_dir_all(state_dir(name))?;
-        let log = fs::File::create(log_path(name)).context("create the log")?;
-        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        let process = Process::spawn(&mut command, STOP_WITHIN)?;
-        let mut cluster = Cluster { name: name.to_owned(), parts: parts.clone(), process, ready_after: Duration::ZERO, outside, node };
+        let started = Instant::now();
+        let process = spawn(name, parts, node.path().as_path(), listen)?;
+        let parts = parts.clone();
+        let mut cluster =
+            Cluster { name: name.to_owned(), parts, listen, process, ready_after: Duration::ZERO, outside, node };
         cluster.wait_ready()?;
         cluster.ready_after = started.elapsed();
         Ok(cluster)
+    }
+
+    /// Kills `skep up` with SIGKILL: what lives in the kernel and in containerd goes on.
+    ///
+    /// # Errors
+    /// It had ended before.
+    pub fn kill(&mut self) -> Result<()> {
+        self.process.signal(Signal::SIGKILL)?;
+        self.process.child().wait().context("wait for the killed process")?;
+        Ok(())
+    }
+
+    /// Starts `skep up` again on the state that is there; returns when the node is Ready.
+    ///
+    /// # Errors
+    /// As for [`Cluster::start`].
+    pub fn restart(&mut self) -> Result<()> {
+        fs::remove_file(kubeconfig(&self.name)).context("remove the old kubeconfig")?;
+        self.process = spawn(&self.name, &self.parts, &self.node.path(), self.listen)?;
+        self.wait_ready()
     }
 
     fn wait_ready(&mut self) -> Result<()> {
@@ -181,6 +196,19 @@ impl Cluster {
         drop(self);
         remove(&name, &skep)
     }
+}
+
+fn spawn(name: &str, parts: &Parts, netns: &Path, listen: SocketAddr) -> Result<Process> {
+    let mut command = Command::new(&parts.skep);
+    command.arg("up").args(["--name", name]).arg("--netns").arg(netns).arg("--state-dir").arg(state_dir(name));
+    command.args(["--node-ip", &NODE.to_string(), "--link", LINK, "--listen", &listen.to_string()]);
+    command.arg("--kubeconfig").arg(kubeconfig(name)).args(["--sandbox-image", PAUSE]);
+    for archive in &parts.images {
+        command.arg("--image").arg(archive);
+    }
+    let log = OpenOptions::new().create(true).append(true).open(log_path(name)).context("open the log")?;
+    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    Process::spawn(&mut command, STOP_WITHIN)
 }
 
 /// Where `skep up` writes what it says.

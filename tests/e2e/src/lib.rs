@@ -1,0 +1,79 @@
+//! What the end-to-end tests share: a cluster of what `./x test` built.
+
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use skep_testkit::cluster::{Cluster, Parts};
+use skep_testkit::wait_until;
+
+/// How long anything in a cluster may take before its test fails.
+pub const WITHIN: Duration = Duration::from_secs(60);
+
+/// One cluster at a time: nodes are namespaces of one machine with few cores.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// A cluster for one test. It goes when the test ends, however it ends.
+pub struct TestCluster {
+    /// The cluster.
+    pub cluster: Cluster,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl TestCluster {
+    /// Waits for its turn and starts a cluster named after the test.
+    ///
+    /// # Errors
+    /// The binaries are not named in the environment (`./x test` does it), or the cluster does not start.
+    pub fn start(name: &str) -> Result<TestCluster> {
+        let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let cluster = Cluster::start(name, &parts()?, ([127, 0, 0, 1], 0).into())?;
+        Ok(TestCluster { cluster, _turn: turn })
+    }
+
+    /// Applies a manifest given as text.
+    ///
+    /// # Errors
+    /// What kubectl wrote to standard error.
+    pub fn apply(&self, manifest: &str) -> Result<String> {
+        self.with_file("apply", manifest, &[])
+    }
+
+    /// `kubectl VERB -f FILE …` with the manifest in a file.
+    ///
+    /// # Errors
+    /// What kubectl wrote to standard error.
+    pub fn with_file(&self, verb: &str, manifest: &str, more: &[&str]) -> Result<String> {
+        let file = std::env::temp_dir().join(format!("skep-e2e-{}-{verb}.yaml", std::process::id()));
+        std::fs::write(&file, manifest)?;
+        let path = file.to_string_lossy();
+        let result = self.cluster.kubectl(&[&[verb, "-f", path.as_ref()], more].concat());
+        std::fs::remove_file(&file)?;
+        result
+    }
+
+    /// Waits until `kubectl get …` prints what `holds` accepts.
+    ///
+    /// # Errors
+    /// It does not within [`WITHIN`]; with what was printed last.
+    pub fn wait_for(&self, get: &[&str], holds: impl Fn(&str) -> bool) -> Result<String> {
+        let mut last = String::new();
+        let outcome = wait_until(&format!("kubectl get {}", get.join(" ")), WITHIN, || {
+            last = self.cluster.kubectl(&[&["get"], get].concat()).unwrap_or_else(|error| format!("{error:#}"));
+            Ok(holds(&last))
+        });
+        outcome.with_context(|| format!("it printed: {last}")).map(|()| last)
+    }
+}
+
+fn parts() -> Result<Parts> {
+    let path = |name: &str| std::env::var_os(name).map(PathBuf::from).with_context(|| format!("{name} is not set: run ./x test"));
+    let mut images = Vec::new();
+    for entry in std::fs::read_dir(path("SKEP_IMAGES")?).context("read the folder of images")? {
+        images.push(entry?.path());
+    }
+    images.retain(|path| path.extension().is_some_and(|extension| extension == "tar"));
+    images.sort();
+    Ok(Parts { skep: path("SKEP_BIN")?, kubectl: path("SKEP_KUBECTL")?, images })
+}

@@ -1,0 +1,125 @@
+//! Real binaries, real containers, `kubectl`.
+
+use std::time::Duration;
+
+use skep_e2e::TestCluster;
+use skep_testkit::wait_until;
+
+const ECHO: &str = include_str!("../../../deploy/demo/echo.yaml");
+const ROLLOUT: &[&str] = &["rollout", "status", "deployment/echo", "--timeout=60s"];
+
+/// What the test server answers on the ClusterIP, asked by a process of the node.
+fn ask(test: &TestCluster) -> anyhow::Result<String> {
+    let address = test.cluster.kubectl(&["get", "service", "echo", "-o", "jsonpath={.spec.clusterIP}"])?;
+    let output = test.cluster.on_node("busybox")?.args(["timeout", "5", "busybox", "wget", "-q", "-O", "-"]).arg(format!("http://{address}/name")).output()?;
+    anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+}
+
+#[test]
+fn deployment_rolls_out_back_and_is_garbage_collected() -> anyhow::Result<()> {
+    let test = TestCluster::start("e2e-rollout")?;
+    let kubectl = |args: &[&str]| test.cluster.kubectl(args);
+    test.apply(ECHO)?;
+    kubectl(ROLLOUT)?;
+    assert!(ask(&test)?.starts_with("echo-"));
+
+    kubectl(&["set", "image", "deployment/echo", "echo=skep-echo:v2"])?;
+    kubectl(ROLLOUT)?;
+    let images = ["pods", "-l", "app=echo", "-o", "jsonpath={.items[*].spec.containers[0].image}"];
+    test.wait_for(&images, |text| text == "skep-echo:v2 skep-echo:v2 skep-echo:v2")?;
+    kubectl(&["rollout", "undo", "deployment/echo"])?;
+    kubectl(ROLLOUT)?;
+    test.wait_for(&images, |text| text == "skep-echo:v1 skep-echo:v1 skep-echo:v1")?;
+    assert_eq!(kubectl(&["get", "replicasets", "-o", "name"])?.lines().count(), 2, "undo takes the old ReplicaSet again");
+
+    kubectl(&["delete", "deployment", "echo"])?;
+    test.wait_for(&["pods,replicasets", "-o", "name"], str::is_empty)?;
+    Ok(())
+}
+
+#[test]
+fn killed_daemon_leaves_traffic_running_and_its_successor_adopts_all() -> anyhow::Result<()> {
+    let mut test = TestCluster::start("e2e-kill")?;
+    test.apply(ECHO)?;
+    test.cluster.kubectl(ROLLOUT)?;
+    let containers = ["get", "pods", "-o", "jsonpath={.items[*].status.containerStatuses[*].containerID}"];
+    let before = test.cluster.kubectl(&containers)?;
+    let address = test.cluster.kubectl(&["get", "service", "echo", "-o", "jsonpath={.spec.clusterIP}"])?;
+
+    test.cluster.kill()?;
+    let url = format!("http://{address}/name");
+    for _ in 0..50 {
+        let output = test.cluster.on_node("busybox")?.args(["timeout", "5", "busybox", "wget", "-q", "-O", "-", &url]).output()?;
+        assert!(output.status.success(), "without the daemon: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    test.cluster.restart()?;
+    assert_eq!(test.cluster.kubectl(&containers)?, before, "no container was started anew");
+    test.cluster.kubectl(&["scale", "deployment/echo", "--replicas=4"])?;
+    test.cluster.kubectl(ROLLOUT)?;
+    ask(&test)?;
+    Ok(())
+}
+
+#[test]
+fn bad_manifests_get_kubernetes_answers() -> anyhow::Result<()> {
+    let test = TestCluster::start("e2e-bad")?;
+    let refused = |verb: &str, manifest: &str, more: &[&str]| match test.with_file(verb, manifest, more) {
+        Ok(text) => panic!("accepted: {text}"),
+        Err(error) => format!("{error:#}"),
+    };
+    let pod = |spec: &str| format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: bad}}\nspec: {spec}\n");
+
+    let unknown = refused("apply", &pod("{containers: [{name: a, image: busybox:1, imagee: x}]}"), &[]);
+    assert!(unknown.contains(r#"unknown field "spec.containers[0].imagee""#), "{unknown}");
+    let kind = refused("create", &pod("{containers: [{name: a, image: busybox:1, stdin: 7}]}"), &["--validate=false"]);
+    assert!(kind.contains("stdin"), "{kind}");
+    let name = refused("create", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: Bad_Name}\n", &[]);
+    assert!(name.contains("Invalid value: \"Bad_Name\"") && name.contains("RFC 1123 subdomain"), "{name}");
+    let missing = refused("create", &pod("{containers: [{image: busybox:1}]}"), &[]);
+    assert!(missing.contains("spec.containers[0].name: Required value"), "{missing}");
+    let selector = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: bad}\nspec: {selector: {matchLabels: {a: b}}, \
+                    template: {metadata: {labels: {a: c}}, spec: {containers: [{name: a, image: busybox:1}]}}}\n";
+    let selector = refused("create", selector, &[]);
+    assert!(selector.contains("`selector` does not match template `labels`"), "{selector}");
+    Ok(())
+}
+
+#[test]
+fn missing_image_backs_off_and_crash_restarts() -> anyhow::Result<()> {
+    let test = TestCluster::start("e2e-image")?;
+    test.cluster.kubectl(&["run", "missing", "--image=no-such-image:1"])?;
+    let waiting = ["pod", "missing", "-o", "jsonpath={.status.containerStatuses[0].state.waiting.reason}"];
+    test.wait_for(&waiting, |reason| reason == "ErrImagePull")?;
+    test.wait_for(&waiting, |reason| reason == "ImagePullBackOff")?;
+
+    test.cluster.kubectl(&["run", "crash", "--image=busybox:1", "--command", "--", "sh", "-c", "echo hello; exit 3"])?;
+    let restarts = ["pod", "crash", "-o", "jsonpath={.status.containerStatuses[0].restartCount}"];
+    test.wait_for(&restarts, |count| count.parse().is_ok_and(|count: u32| count >= 1))?;
+    let code = ["pod", "crash", "-o", "jsonpath={.status.containerStatuses[0].lastState.terminated.exitCode}"];
+    test.wait_for(&code, |code| code == "3")?;
+    assert_eq!(test.cluster.kubectl(&["logs", "crash"])?.trim(), "hello");
+    Ok(())
+}
+
+#[test]
+fn namespace_takes_its_contents_along() -> anyhow::Result<()> {
+    let test = TestCluster::start("e2e-namespace")?;
+    let kubectl = |args: &[&str]| test.cluster.kubectl(args);
+    kubectl(&["create", "namespace", "short-lived"])?;
+    kubectl(&["-n", "short-lived", "create", "configmap", "settings", "--from-literal=colour=blue"])?;
+    kubectl(&["-n", "short-lived", "create", "secret", "generic", "key", "--from-literal=value=s3cret"])?;
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: reader, namespace: short-lived}\nspec:\n  terminationGracePeriodSeconds: 1\n  containers:\n  \
+               - name: reader\n    image: busybox:1\n    command: [sh, -c, 'cat /settings/colour; echo; cat /key/value; echo; echo $COLOUR; sleep 3600']\n    \
+               env: [{name: COLOUR, valueFrom: {configMapKeyRef: {name: settings, key: colour}}}]\n    \
+               volumeMounts: [{name: settings, mountPath: /settings}, {name: key, mountPath: /key}]\n  volumes:\n  \
+               - {name: settings, configMap: {name: settings}}\n  - {name: key, secret: {secretName: key}}\n";
+    test.apply(pod)?;
+    wait_until("the pod's output", Duration::from_secs(30), || {
+        Ok(kubectl(&["-n", "short-lived", "logs", "reader"]).is_ok_and(|text| text == "blue\ns3cret\nblue\n"))
+    })?;
+    kubectl(&["delete", "namespace", "short-lived", "--timeout=60s"])?;
+    let left = kubectl(&["get", "namespaces", "-o", "name"])?;
+    assert!(!left.contains("short-lived"), "{left}");
+    Ok(())
+}
