@@ -1,0 +1,258 @@
+//! The desired state of one node's tables, kept up by single changes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use crate::service::{Port, decode_service};
+use crate::slice::{Slice, decode_slice, service_of};
+use crate::spec::{Backend, BackendState, ServiceSpec};
+use crate::{ObjectName, PortName};
+
+/// Services and EndpointSlices as last seen, and the specs that follow from them.
+#[derive(Debug, Default)]
+pub struct Model {
+    services: BTreeMap<ObjectName, Vec<Port>>,
+    /// By Service, then by the slice's name.
+    slices: BTreeMap<ObjectName, BTreeMap<String, Slice>>,
+    /// The Service of each slice, since its label may change.
+    slice_service: BTreeMap<ObjectName, ObjectName>,
+    specs: BTreeMap<PortName, Arc<ServiceSpec>>,
+}
+
+/// A service port whose desired state changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It is to be as this.
+    Set(Arc<ServiceSpec>),
+    /// It is to be gone.
+    Remove(PortName),
+}
+
+/// What followed from an object.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Service ports that changed, sorted by name.
+    pub changes: Vec<Change>,
+    /// Fields that could not be used.
+    pub problems: Vec<Problem>,
+}
+
+/// A field that could not be used, and was left out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{kind} {object}: {field}: unusable value {value:?}")]
+pub struct Problem {
+    /// Kind of the object.
+    pub kind: &'static str,
+    /// Namespace and name of the object.
+    pub object: ObjectName,
+    /// Path of the field.
+    pub field: String,
+    /// What it holds.
+    pub value: String,
+}
+
+impl Problem {
+    pub(crate) fn new(kind: &'static str, object: &ObjectName, field: String, value: &str) -> Self {
+        Self { kind, object: object.clone(), field, value: value.to_owned() }
+    }
+}
+
+impl Model {
+    /// A model that has seen nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Every service port that the node should hold, by name: the full view.
+    pub fn specs(&self) -> impl Iterator<Item = &Arc<ServiceSpec>> {
+        self.specs.values()
+    }
+
+    /// A Service was added or changed.
+    pub fn upsert_service(&mut self, service: &Service) -> Outcome {
+        let mut problems = Vec::new();
+        let Some(name) = object_name("Service", &service.metadata, &mut problems) else {
+            return Outcome { changes: Vec::new(), problems };
+        };
+        let ports = decode_service(service, &name, &mut problems);
+        self.services.insert(name.clone(), ports);
+        Outcome { changes: self.refresh(&name), problems }
+    }
+
+    /// A Service is gone.
+    pub fn remove_service(&mut self, namespace: &str, name: &str) -> Outcome {
+        let name = ObjectName::new(namespace, name);
+        self.services.remove(&name);
+        Outcome { changes: self.refresh(&name), problems: Vec::new() }
+    }
+
+    /// An EndpointSlice was added or changed.
+    pub fn upsert_slice(&mut self, slice: &EndpointSlice) -> Outcome {
+        let mut problems = Vec::new();
+        let Some(name) = object_name("EndpointSlice", &slice.metadata, &mut problems) else {
+            return Outcome { changes: Vec::new(), problems };
+        };
+        let decoded = decode_slice(slice, &name, &mut problems);
+        let service = service_of(slice).map(|service| ObjectName::new(&name.namespace, service));
+        let mut touched: BTreeSet<ObjectName> = self.unlink_slice(&name).into_iter().collect();
+        if let Some(service) = service {
+            self.slices.entry(service.clone()).or_default().insert(name.name.clone(), decoded);
+            self.slice_service.insert(name, service.clone());
+            touched.insert(service);
+        }
+        let changes = touched.iter().flat_map(|service| self.refresh(service)).collect();
+        Outcome { changes, problems }
+    }
+
+    /// An EndpointSlice is gone.
+    pub fn remove_slice(&mut self, namespace: &str, name: &str) -> Outcome {
+        let service = self.unlink_slice(&ObjectName::new(namespace, name));
+        let changes = service.map(|service| self.refresh(&service)).unwrap_or_default();
+        Outcome { changes, problems: Vec::new() }
+    }
+
+    /// These are all Services there are, as after a watch that began anew.
+    pub fn replace_services<'a>(&mut self, services: impl IntoIterator<Item = &'a Service>) -> Outcome {
+        let mut stale: BTreeSet<ObjectName> = self.services.keys().cloned().collect();
+        let mut all = Outcome::default();
+        for service in services {
+            if let (Some(namespace), Some(name)) = (&service.metadata.namespace, &service.metadata.name) {
+                stale.remove(&ObjectName::new(namespace, name));
+            }
+            all.extend(self.upsert_service(service));
+        }
+        for name in stale {
+            all.extend(self.remove_service(&name.namespace, &name.name));
+        }
+        all
+    }
+
+    /// These are all EndpointSlices there are, as after a watch that began anew.
+    pub fn replace_slices<'a>(&mut self, slices: impl IntoIterator<Item = &'a EndpointSlice>) -> Outcome {
+        let mut stale: BTreeSet<ObjectName> = self.slice_service.keys().cloned().collect();
+        let mut all = Outcome::default();
+        for slice in slices {
+            if let (Some(namespace), Some(name)) = (&slice.metadata.namespace, &slice.metadata.name) {
+                stale.remove(&ObjectName::new(namespace, name));
+            }
+            all.extend(self.upsert_slice(slice));
+        }
+        for name in stale {
+            all.extend(self.remove_slice(&name.namespace, &name.name));
+        }
+        all
+    }
+
+    fn unlink_slice(&mut self, name: &ObjectName) -> Option<ObjectName> {
+        let service = self.slice_service.remove(name)?;
+        if let Some(slices) = self.slices.get_mut(&service) {
+            slices.remove(&name.name);
+            if slices.is_empty() {
+                self.slices.remove(&service);
+            }
+        }
+        Some(service)
+    }
+
+    /// Computes one Service's specs again, and says which of them differ.
+    fn refresh(&mut self, service: &ObjectName) -> Vec<Change> {
+        let ports = self.services.get(service).map(Vec::as_slice).unwrap_or_default();
+        let slices = self.slices.get(service);
+        let next: BTreeMap<PortName, ServiceSpec> =
+            ports.iter().map(|port| (port.name.clone(), spec_of(port, slices))).collect();
+        let first = PortName { service: service.clone(), port: String::new() };
+        let held = self.specs.range(first..).take_while(|(name, _)| name.service == *service);
+        let gone: Vec<PortName> = held.map(|(name, _)| name).filter(|name| !next.contains_key(name)).cloned().collect();
+        let mut changes = Vec::new();
+        for name in gone {
+            self.specs.remove(&name);
+            changes.push(Change::Remove(name));
+        }
+        for (name, spec) in next {
+            if self.specs.get(&name).is_some_and(|held| **held == spec) {
+                continue;
+            }
+            let spec = Arc::new(spec);
+            self.specs.insert(name, Arc::clone(&spec));
+            changes.push(Change::Set(spec));
+        }
+        changes
+    }
+}
+
+impl Outcome {
+    /// Adds what followed from another object.
+    pub fn extend(&mut self, other: Self) {
+        self.changes.extend(other.changes);
+        self.problems.extend(other.problems);
+    }
+}
+
+impl Change {
+    /// The service port that it is about.
+    pub fn name(&self) -> &PortName {
+        match self {
+            Self::Set(spec) => &spec.name,
+            Self::Remove(name) => name,
+        }
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Remove(name) => write!(f, "remove {name}"),
+            Self::Set(spec) => {
+                write!(f, "set {} {} at", spec.name, spec.protocol)?;
+                spec.frontends.iter().try_for_each(|frontend| write!(f, " {frontend}"))?;
+                f.write_str(" to")?;
+                spec.backends.iter().try_for_each(|backend| write!(f, " [{backend}]"))
+            }
+        }
+    }
+}
+
+/// One backend may stand in several slices while it moves between them; its best state counts.
+fn spec_of(port: &Port, slices: Option<&BTreeMap<String, Slice>>) -> ServiceSpec {
+    let mut best: BTreeMap<(IpAddr, u16), BackendState> = BTreeMap::new();
+    for slice in slices.into_iter().flat_map(BTreeMap::values) {
+        for backend in slice.backends(&port.name.port, port.protocol) {
+            let state = best.entry((backend.address, backend.port)).or_insert(backend.state);
+            *state = (*state).min(backend.state);
+        }
+    }
+    let mut backends: Vec<Backend> =
+        best.into_iter().map(|((address, port), state)| Backend { state, address, port }).collect();
+    backends.sort_unstable();
+    ServiceSpec {
+        name: port.name.clone(),
+        protocol: port.protocol,
+        frontends: port.frontends.clone(),
+        backends,
+        affinity_timeout_s: port.affinity_timeout_s,
+    }
+}
+
+fn object_name(kind: &'static str, meta: &ObjectMeta, problems: &mut Vec<Problem>) -> Option<ObjectName> {
+    let name = ObjectName::new(meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default());
+    let field = if name.namespace.is_empty() {
+        "metadata.namespace"
+    } else if name.name.is_empty() {
+        "metadata.name"
+    } else {
+        return Some(name);
+    };
+    problems.push(Problem::new(kind, &name, field.to_owned(), ""));
+    None
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+#[path = "model/tests.rs"]
+mod tests;

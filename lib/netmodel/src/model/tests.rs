@@ -1,0 +1,185 @@
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+
+fn service(spec: Value) -> Service {
+    serde_json::from_value(json!({"metadata": {"namespace": "shop", "name": "web"}, "spec": spec})).unwrap()
+}
+
+fn web() -> Service {
+    service(json!({
+        "type": "NodePort", "clusterIP": "10.96.0.10", "clusterIPs": ["10.96.0.10"],
+        "ports": [
+            {"name": "http", "port": 80, "nodePort": 30080},
+            {"name": "dns", "port": 53, "protocol": "UDP"},
+        ],
+    }))
+}
+
+fn slice(name: &str, service: &str, endpoints: Value) -> EndpointSlice {
+    serde_json::from_value(json!({
+        "metadata": {"namespace": "shop", "name": name, "labels": {"kubernetes.io/service-name": service}},
+        "addressType": "IPv4",
+        "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}],
+        "endpoints": endpoints,
+    }))
+    .unwrap()
+}
+
+fn text(outcome: &Outcome) -> Vec<String> {
+    assert_eq!(outcome.problems, []);
+    outcome.changes.iter().map(ToString::to_string).collect()
+}
+
+const DNS_SET: &str = "set shop/web:dns UDP at 10.96.0.10:53 to";
+
+#[test]
+fn service_and_slice_meet_in_any_order() {
+    let endpoints = json!([{"addresses": ["10.42.0.7"]}, {"addresses": ["10.42.0.5"], "conditions": {"ready": true}}]);
+    let http = "set shop/web:http TCP at 10.96.0.10:80 node:30080 to [10.42.0.5:8080] [10.42.0.7:8080]";
+    let mut first = Model::new();
+    assert_eq!(text(&first.upsert_slice(&slice("web-1", "web", endpoints.clone()))), Vec::<String>::new());
+    assert_eq!(text(&first.upsert_service(&web())), [DNS_SET, http]);
+    let mut second = Model::new();
+    second.upsert_service(&web());
+    assert_eq!(text(&second.upsert_slice(&slice("web-1", "web", endpoints.clone()))), [http]);
+    assert_eq!(text(&second.upsert_slice(&slice("web-1", "web", endpoints))), Vec::<String>::new());
+    assert!(first.specs().eq(second.specs()));
+    assert_eq!(text(&second.remove_service("shop", "web")), ["remove shop/web:dns", "remove shop/web:http"]);
+}
+
+#[test]
+fn conditions_decide_who_answers() {
+    let endpoints = json!([
+        {"addresses": ["10.42.0.1"], "conditions": {"ready": false, "serving": true, "terminating": true}},
+        {"addresses": ["10.42.0.2"], "conditions": {"ready": false, "serving": false, "terminating": true}},
+        {"addresses": ["10.42.0.3"], "conditions": {"ready": false}},
+        {"addresses": ["10.42.0.4"], "conditions": {}},
+    ]);
+    let mut model = Model::new();
+    model.upsert_service(&web());
+    let outcome = model.upsert_slice(&slice("web-1", "web", endpoints));
+    assert_eq!(
+        text(&outcome),
+        ["set shop/web:http TCP at 10.96.0.10:80 node:30080 to [10.42.0.4:8080] [10.42.0.1:8080 terminating]"]
+    );
+}
+
+#[test]
+fn an_endpoint_in_two_slices_counts_once_in_its_best_state() {
+    let old = json!([{"addresses": ["10.42.0.1"], "conditions": {"ready": false, "terminating": true}}]);
+    let mut model = Model::new();
+    model.upsert_service(&web());
+    model.upsert_slice(&slice("web-1", "web", old));
+    let outcome = model.upsert_slice(&slice("web-2", "web", json!([{"addresses": ["10.42.0.1"]}])));
+    assert_eq!(text(&outcome), ["set shop/web:http TCP at 10.96.0.10:80 node:30080 to [10.42.0.1:8080]"]);
+    let outcome = model.remove_slice("shop", "web-2");
+    assert_eq!(text(&outcome), ["set shop/web:http TCP at 10.96.0.10:80 node:30080 to [10.42.0.1:8080 terminating]"]);
+}
+
+#[test]
+fn a_slice_that_changes_hands_leaves_its_former_service() {
+    let mut model = Model::new();
+    model.upsert_service(&web());
+    model.upsert_slice(&slice("web-1", "web", json!([{"addresses": ["10.42.0.1"]}])));
+    let outcome = model.upsert_slice(&slice("web-1", "other", json!([{"addresses": ["10.42.0.1"]}])));
+    assert_eq!(text(&outcome), ["set shop/web:http TCP at 10.96.0.10:80 node:30080 to"]);
+}
+
+#[test]
+fn headless_external_and_foreign_services_have_no_tables() {
+    let mut foreign = web();
+    let labels = [("service.kubernetes.io/service-proxy-name".to_owned(), "other".to_owned())];
+    foreign.metadata.labels = Some(labels.into());
+    let headless = service(json!({"clusterIP": "None", "clusterIPs": ["None"], "ports": [{"port": 80}]}));
+    let external = service(json!({"type": "ExternalName", "externalName": "a.example", "ports": [{"port": 80}]}));
+    for object in [foreign, headless, external] {
+        let mut model = Model::new();
+        assert_eq!(text(&model.upsert_service(&object)), Vec::<String>::new());
+        model.upsert_service(&web());
+        assert_eq!(text(&model.upsert_service(&object)), ["remove shop/web:dns", "remove shop/web:http"]);
+    }
+}
+
+#[test]
+fn an_unnamed_port_goes_by_the_services_name() {
+    let mut model = Model::new();
+    let object = service(json!({"clusterIP": "10.96.0.9", "ports": [{"port": 80}], "sessionAffinity": "ClientIP"}));
+    assert_eq!(text(&model.upsert_service(&object)), ["set shop/web TCP at 10.96.0.9:80 to"]);
+    assert_eq!(model.specs().next().unwrap().affinity_timeout_s, 10_800);
+}
+
+#[test]
+fn unusable_fields_are_named_and_the_rest_is_served() {
+    let mut model = Model::new();
+    let object = service(json!({
+        "clusterIPs": ["10.96.0.9", "ten"],
+        "ports": [
+            {"name": "a", "port": 80, "nodePort": 99999}, {"name": "b", "port": 0}, {"name": "c", "port": 1, "protocol": "SCTP"},
+        ],
+    }));
+    let outcome = model.upsert_service(&object);
+    let problems: Vec<String> = outcome.problems.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        problems,
+        [
+            r#"Service shop/web: spec.clusterIPs[1]: unusable value "ten""#,
+            r#"Service shop/web: spec.ports[0].nodePort: unusable value "99999""#,
+            r#"Service shop/web: spec.ports[1].port: unusable value "0""#,
+            r#"Service shop/web: spec.ports[2].protocol: unusable value "SCTP""#,
+        ]
+    );
+    assert_eq!(outcome.changes.len(), 1);
+    let outcome = model.upsert_slice(&slice("s", "web", json!([{"addresses": ["nowhere"]}, {"addresses": []}])));
+    assert_eq!(outcome.problems[0].field, "endpoints[0].addresses[0]");
+    let nameless = Service::default();
+    assert_eq!(model.upsert_service(&nameless).problems[0].field, "metadata.namespace");
+}
+
+#[test]
+fn a_fresh_list_removes_what_is_no_longer_there() {
+    let mut model = Model::new();
+    model.upsert_service(&web());
+    model.upsert_slice(&slice("web-1", "web", json!([{"addresses": ["10.42.0.1"]}])));
+    let outcome = model.replace_slices(&[]);
+    assert_eq!(text(&outcome), ["set shop/web:http TCP at 10.96.0.10:80 node:30080 to"]);
+    assert_eq!(text(&model.replace_services(&[web()])), Vec::<String>::new());
+    assert_eq!(model.replace_services(&[]).changes.len(), 2);
+    assert_eq!(model.specs().count(), 0);
+}
+
+proptest! {
+    /// Whatever was seen on the way, the end depends on the last state of each object alone.
+    #[test]
+    fn only_the_last_state_matters(steps in prop::collection::vec((0u8..3, 0u8..4, prop::collection::vec(1u8..20, 0..5)), 0..30)) {
+        let services = ["a", "b", "c"];
+        let mut walked = Model::new();
+        let mut last: BTreeMap<String, EndpointSlice> = BTreeMap::new();
+        for name in services {
+            let mut object = web();
+            object.metadata.name = Some(name.to_owned());
+            walked.upsert_service(&object);
+        }
+        for (service, number, hosts) in steps {
+            let name = format!("slice-{number}");
+            if hosts.is_empty() {
+                walked.remove_slice("shop", &name);
+                last.remove(&name);
+                continue;
+            }
+            let endpoints = hosts.iter().map(|host| json!({"addresses": [format!("10.42.0.{host}")]})).collect();
+            let object = slice(&name, services[usize::from(service)], Value::Array(endpoints));
+            walked.upsert_slice(&object);
+            last.insert(name, object);
+        }
+        let mut direct = Model::new();
+        direct.replace_slices(last.values());
+        for name in services {
+            let mut object = web();
+            object.metadata.name = Some(name.to_owned());
+            direct.upsert_service(&object);
+        }
+        prop_assert!(walked.specs().eq(direct.specs()));
+    }
+}

@@ -1,0 +1,111 @@
+//! What a node should hold for one port of a Service.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use serde::Serialize;
+
+use crate::PortName;
+
+/// A port of a Service: where it is reached, and who answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ServiceSpec {
+    /// Its name.
+    pub name: PortName,
+    /// Its protocol.
+    pub protocol: Protocol,
+    /// Where it is reached, sorted, without duplicates.
+    pub frontends: Vec<Frontend>,
+    /// Who answers: active ones first, then terminating ones, each sorted by address and port.
+    pub backends: Vec<Backend>,
+    /// Session affinity by client address: its time-out in seconds, 0 for none.
+    pub affinity_timeout_s: u32,
+}
+
+/// Transport protocol of a service port that the node translates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Protocol {
+    /// TCP
+    Tcp,
+    /// UDP
+    Udp,
+}
+
+/// An address and port at which a service is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Frontend {
+    /// Address, or any of the node's.
+    pub address: FrontendAddress,
+    /// Port.
+    pub port: u16,
+    /// Whose calls it takes.
+    pub scope: Scope,
+}
+
+/// The address of a [`Frontend`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub enum FrontendAddress {
+    /// An address of the Service's own.
+    Ip(IpAddr),
+    /// Every address of the node: a node port.
+    Node,
+}
+
+/// Which callers a [`Frontend`] is for; they differ where internal and external traffic policy do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub enum Scope {
+    /// From outside the cluster, and from everywhere where there is no difference.
+    External,
+    /// From inside the cluster.
+    Internal,
+}
+
+/// Who answers for a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Backend {
+    /// Whether it takes new connections.
+    pub state: BackendState,
+    /// Address.
+    pub address: IpAddr,
+    /// Port.
+    pub port: u16,
+}
+
+/// Whether a backend takes new connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BackendState {
+    /// It does.
+    Active,
+    /// Only while no other backend is active: it is terminating and serves still (KEP-1669).
+    Terminating,
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+        })
+    }
+}
+
+impl fmt::Display for Frontend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.address {
+            FrontendAddress::Ip(ip) => std::net::SocketAddr::new(ip, self.port).fmt(f),
+            FrontendAddress::Node => write!(f, "node:{}", self.port),
+        }
+    }
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        std::net::SocketAddr::new(self.address, self.port).fmt(f)?;
+        match self.state {
+            BackendState::Active => Ok(()),
+            BackendState::Terminating => f.write_str(" terminating"),
+        }
+    }
+}
