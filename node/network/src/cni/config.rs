@@ -1,0 +1,73 @@
+//! The configuration that the runtime hands to the plugin.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use super::{Error, VERSIONS};
+use crate::lease::Key;
+
+/// What we read of it; runtimes add fields of their own, which are theirs.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Config {
+    /// The version that results are wanted in. The specification's default is its first.
+    #[serde(default = "first_version")]
+    pub cni_version: String,
+    /// The network's name.
+    #[serde(default)]
+    pub name: String,
+    /// The plugin's name.
+    #[serde(rename = "type", default)]
+    pub kind: String,
+    /// The daemon's socket.
+    #[serde(default)]
+    pub socket: PathBuf,
+    /// What ADD answered, for CHECK and DEL.
+    #[serde(default)]
+    pub(crate) prev_result: Option<serde_json::Value>,
+    /// GC: the attachments that are still wanted.
+    #[serde(rename = "cni.dev/valid-attachments", default)]
+    pub(crate) valid_attachments: Option<Vec<Key>>,
+}
+
+fn first_version() -> String {
+    "0.1.0".to_owned()
+}
+
+impl Config {
+    /// # Errors
+    /// Not JSON, a field of the wrong type, or a version that is not ours.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
+        let config: Config = serde_json::from_slice(bytes)
+            .map_err(|error| Error::new(Error::DECODE, "network configuration on standard input", error.to_string()))?;
+        if VERSIONS.contains(&config.cni_version.as_str()) {
+            return Ok(config);
+        }
+        let details = format!("cniVersion is {:?}, supported are {VERSIONS:?}", config.cni_version);
+        Err(Error::new(Error::INCOMPATIBLE_VERSION, "incompatible CNI version", details))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_runtimes_send() {
+        let text = br#"{"cniVersion":"1.0.0","name":"skep","type":"skep-cni","socket":"/s","runtimeConfig":{},
+            "cni.dev/valid-attachments":[{"containerID":"a","ifname":"eth0"}]}"#;
+        let config = Config::decode(text).unwrap();
+        assert_eq!(config.valid_attachments.unwrap()[0].container_id, "a");
+    }
+
+    #[test]
+    fn what_is_refused() {
+        assert_eq!(Config::decode(b"{").unwrap_err().code, Error::DECODE);
+        assert_eq!(Config::decode(br#"{"cniVersion":1}"#).unwrap_err().code, Error::DECODE);
+        for version in ["{}", r#"{"cniVersion":"0.2.0"}"#, r#"{"cniVersion":"2.0.0"}"#] {
+            assert_eq!(Config::decode(version.as_bytes()).unwrap_err().code, Error::INCOMPATIBLE_VERSION);
+        }
+    }
+}

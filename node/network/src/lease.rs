@@ -1,0 +1,128 @@
+//! What the node gave to which sandbox, on disk, so that a restarted daemon knows.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::mac::Mac;
+
+/// A pod's end of the network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Attachment {
+    /// The sandbox, as the container runtime names it.
+    pub container_id: String,
+    /// The interface's name inside of the pod.
+    pub ifname: String,
+    /// The pod's namespace, from the runtime; empty where the runtime says none.
+    #[serde(default)]
+    pub pod_namespace: String,
+    /// The pod's name, likewise.
+    #[serde(default)]
+    pub pod_name: String,
+    /// The pod's uid, likewise.
+    #[serde(default)]
+    pub pod_uid: String,
+    /// The file that stands for the pod's network namespace.
+    pub netns: PathBuf,
+    /// The pod's address.
+    pub address: Ipv4Addr,
+    /// The interface on the node that leads to the pod.
+    pub host_ifname: String,
+    /// Its index.
+    pub host_ifindex: u32,
+    /// Its MAC address, the pod's gateway.
+    pub host_mac: Mac,
+    /// The MAC address of the interface inside of the pod.
+    pub pod_mac: Mac,
+    /// The MTU of both.
+    pub mtu: u32,
+}
+
+impl Attachment {
+    pub(crate) fn key(&self) -> Key {
+        Key { container_id: self.container_id.clone(), ifname: self.ifname.clone() }
+    }
+}
+
+/// What CNI tells attachments apart by.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Key {
+    /// The sandbox.
+    #[serde(rename = "containerID")]
+    pub container_id: String,
+    /// The interface's name inside of the pod.
+    pub ifname: String,
+}
+
+/// The leases in memory, each change written through.
+#[derive(Debug)]
+pub(crate) struct Leases {
+    path: PathBuf,
+    held: BTreeMap<Key, Attachment>,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct Stored {
+    last: Option<Ipv4Addr>,
+    leases: Vec<Attachment>,
+}
+
+impl Leases {
+    /// The leases in the file and the last address that was given; none where there is no file.
+    pub(crate) fn load(path: PathBuf) -> io::Result<(Self, Option<Ipv4Addr>)> {
+        let stored = match fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(io::Error::other)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Stored::default(),
+            Err(error) => return Err(error),
+        };
+        let held = stored.leases.into_iter().map(|lease| (lease.key(), lease)).collect();
+        Ok((Leases { path, held }, stored.last))
+    }
+
+    pub(crate) fn get(&self, key: &Key) -> Option<&Attachment> {
+        self.held.get(key)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Attachment> {
+        self.held.values()
+    }
+
+    pub(crate) fn put(&mut self, lease: Attachment, last: Option<Ipv4Addr>) -> io::Result<()> {
+        let (key, mut next) = (lease.key(), self.held.clone());
+        next.insert(key, lease);
+        self.commit(next, last)
+    }
+
+    pub(crate) fn remove(&mut self, key: &Key, last: Option<Ipv4Addr>) -> io::Result<()> {
+        let mut next = self.held.clone();
+        next.remove(key);
+        self.commit(next, last)
+    }
+
+    /// Memory follows the disk: a lease that could not be written was never given.
+    fn commit(&mut self, next: BTreeMap<Key, Attachment>, last: Option<Ipv4Addr>) -> io::Result<()> {
+        let stored = Stored { last, leases: next.values().cloned().collect() };
+        let bytes = serde_json::to_vec_pretty(&stored).map_err(io::Error::other)?;
+        replace(&self.path, &bytes)?;
+        self.held = next;
+        Ok(())
+    }
+}
+
+/// Readers see the old content or the new, also after a loss of power.
+pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    fs::create_dir_all(dir)?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let fresh = dir.join(format!(".{name}.new"));
+    let mut out = File::create(&fresh)?;
+    out.write_all(content)?;
+    out.sync_all()?;
+    fs::rename(&fresh, path)?;
+    File::open(dir)?.sync_all()
+}
