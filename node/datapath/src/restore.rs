@@ -1,0 +1,89 @@
+//! Tables as they are found in the kernel.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use skep_abi::{BackendV4, SvcKeyV4, SvcV4};
+
+use crate::tables::{Held, Ids};
+use crate::{Limits, Range, Tables};
+
+/// The kernel's content.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Dump {
+    /// `SVC_V4`.
+    pub heads: Vec<(SvcKeyV4, SvcV4)>,
+    /// `BACKENDS_V4`, from row 0 on.
+    pub rows: Vec<BackendV4>,
+    /// Names of service ids.
+    pub names: Vec<(u32, String)>,
+}
+
+impl Dump {
+    /// The rows of a head's list; empty where the table ends before.
+    pub fn list(&self, head: &SvcV4) -> &[BackendV4] {
+        let range = range_of(head);
+        let end = range.base as usize + range.len as usize;
+        self.rows.get(range.base as usize..end).unwrap_or_default()
+    }
+}
+
+impl Tables {
+    /// Takes over what the kernel holds. Services whose name is lost are kept under a name that no Service can have, so that the full
+    /// view removes them; rows that do not belong to their head's service are written again by the next plan.
+    pub fn restore(limits: Limits, dump: &Dump) -> Self {
+        let mut tables = Self::new(limits);
+        let mut names: BTreeMap<u32, String> = BTreeMap::new();
+        let mut seen = BTreeSet::new();
+        for (id, name) in &dump.names {
+            let name = if seen.insert(name) { name.clone() } else { lost(*id) };
+            names.insert(*id, name);
+        }
+        let mut by_id: BTreeMap<u32, BTreeMap<SvcKeyV4, SvcV4>> =
+            names.keys().map(|&id| (id, BTreeMap::new())).collect();
+        for (key, head) in &dump.heads {
+            tables.heads.insert(*key, head.service);
+            by_id.entry(head.service).or_default().insert(*key, *head);
+        }
+        let mut reserved: BTreeSet<Range> = BTreeSet::new();
+        for (&id, heads) in &by_id {
+            let held = tables.adopt(id, heads, dump, &mut reserved);
+            let name = names.remove(&id).unwrap_or_else(|| lost(id));
+            tables.services.insert(name, held);
+        }
+        let last = by_id.last_key_value().map_or(0, |(&id, _)| id);
+        let free = (1..=last).filter(|id| !by_id.contains_key(id)).collect();
+        tables.ids = Ids { free, next: last };
+        tables
+    }
+
+    fn adopt(
+        &mut self,
+        id: u32,
+        heads: &BTreeMap<SvcKeyV4, SvcV4>,
+        dump: &Dump,
+        reserved: &mut BTreeSet<Range>,
+    ) -> Held {
+        let mut ranges = Vec::new();
+        for head in heads.values() {
+            let range = range_of(head);
+            if range.len > 0 && reserved.insert(range) && self.ranges.reserve(range) {
+                ranges.push((range, dump.list(head)));
+            }
+        }
+        let Some((range, list)) = ranges.pop() else {
+            return Held { id, range: Range::default(), older: Vec::new(), rows: Vec::new(), heads: heads.clone() };
+        };
+        let whole = list.iter().all(|row| row.service == id);
+        let rows = if whole { list.iter().map(|row| BackendV4 { service: 0, ..*row }).collect() } else { Vec::new() };
+        let older = ranges.into_iter().map(|(range, _)| range).collect();
+        Held { id, range, older, rows, heads: heads.clone() }
+    }
+}
+
+fn range_of(head: &SvcV4) -> Range {
+    Range { base: head.base, len: head.active.saturating_add(head.terminating) }
+}
+
+fn lost(id: u32) -> String {
+    format!("?{id}")
+}
