@@ -5,7 +5,6 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
@@ -105,7 +104,8 @@ impl Process {
 
     /// Returns when the process has ended, and collects it where it is a child of ours.
     pub(crate) async fn exited(&self) -> io::Result<()> {
-        let fd = AsyncFd::with_interest(self.fd.as_fd(), Interest::READABLE)?;
+        // SAFETY: the borrowed descriptor is open and the same for as long as self, which outlives the registration.
+        let fd = unsafe { AsyncFd::register_with_interest(self.fd.as_fd(), Interest::READABLE)? };
         let _ready = fd.readable().await?;
         self.collect();
         Ok(())
@@ -140,13 +140,17 @@ impl Process {
 }
 
 fn poll_readable(fd: BorrowedFd<'_>, timeout: Duration) -> io::Result<bool> {
-    let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
+    let timeout_ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
     loop {
-        let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
-        match nix::poll::poll(&mut fds, timeout) {
-            Ok(ready) => return Ok(ready > 0),
-            Err(nix::errno::Errno::EINTR) => {}
-            Err(error) => return Err(error.into()),
+        let mut entry = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: one entry, which lives on this frame for the length of the call.
+        let ready = unsafe { libc::poll(&raw mut entry, 1, timeout_ms) };
+        if ready >= 0 {
+            return Ok(ready > 0);
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
         }
     }
 }

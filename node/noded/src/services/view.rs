@@ -1,0 +1,248 @@
+//! What the watches have shown so far, and what of it is still to be written.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::ResourceExt as _;
+use kube::runtime::watcher::Event;
+use skep_netmodel::{Change, Model, Outcome, Problem, ServiceSpec};
+
+/// Set by whoever writes slices: when the change behind this version happened.
+const TRIGGER_TIME: &str = "endpoints.kubernetes.io/last-change-trigger-time";
+
+/// An event of either watch.
+pub(crate) enum Input {
+    Service(Event<Service>),
+    Slice(Event<EndpointSlice>),
+}
+
+/// What is to be written now.
+pub(crate) enum Step {
+    /// All there is: what else the kernel holds is stale.
+    Full(Vec<Arc<ServiceSpec>>),
+    /// What changed since the last step.
+    Changes(Vec<Change>),
+}
+
+/// The state of both watches. Total: any order of events is taken.
+pub(crate) struct View {
+    model: Model,
+    services: Listing<Service>,
+    slices: Listing<EndpointSlice>,
+    /// The kernel holds what `pending` does not.
+    trusted: bool,
+    pending: Vec<Change>,
+    problems: Vec<Problem>,
+    /// By slice: the time of the newest change that is not written yet, and of the last one that is.
+    triggers: HashMap<(String, String), Trigger>,
+    started: Timestamp,
+}
+
+/// A list in the making.
+struct Listing<T> {
+    fresh: Vec<T>,
+    complete: bool,
+}
+
+#[derive(Default)]
+struct Trigger {
+    seen: Option<Timestamp>,
+    unwritten: bool,
+}
+
+impl View {
+    pub(crate) fn new() -> Self {
+        View {
+            model: Model::new(),
+            services: Listing { fresh: Vec::new(), complete: false },
+            slices: Listing { fresh: Vec::new(), complete: false },
+            trusted: false,
+            pending: Vec::new(),
+            problems: Vec::new(),
+            triggers: HashMap::new(),
+            started: Timestamp::now(),
+        }
+    }
+
+    pub(crate) fn take(&mut self, input: Input) {
+        let outcome = match input {
+            Input::Service(event) => self.take_service(event),
+            Input::Slice(event) => self.take_slice(event),
+        };
+        self.pending.extend(outcome.changes);
+        self.problems.extend(outcome.problems);
+    }
+
+    fn take_service(&mut self, event: Event<Service>) -> Outcome {
+        match event {
+            Event::Apply(service) => self.model.upsert_service(&service),
+            Event::Delete(service) => {
+                self.model.remove_service(&service.namespace().unwrap_or_default(), &service.name_any())
+            }
+            Event::Init => self.services.begin(),
+            Event::InitApply(service) => self.services.add(service),
+            Event::InitDone => self.model.replace_services(&self.services.end()),
+        }
+    }
+
+    fn take_slice(&mut self, event: Event<EndpointSlice>) -> Outcome {
+        match event {
+            Event::Apply(slice) => {
+                self.note(&slice);
+                self.model.upsert_slice(&slice)
+            }
+            Event::Delete(slice) => {
+                let key = (slice.namespace().unwrap_or_default(), slice.name_any());
+                self.triggers.remove(&key);
+                self.model.remove_slice(&key.0, &key.1)
+            }
+            Event::Init => self.slices.begin(),
+            Event::InitApply(slice) => self.slices.add(slice),
+            Event::InitDone => self.model.replace_slices(&self.slices.end()),
+        }
+    }
+
+    /// A change from before this daemon says nothing of its own speed.
+    fn note(&mut self, slice: &EndpointSlice) {
+        let time = slice.annotations().get(TRIGGER_TIME).and_then(|text| text.parse::<Timestamp>().ok());
+        let Some(time) = time.filter(|time| *time >= self.started) else { return };
+        let trigger = self.triggers.entry((slice.namespace().unwrap_or_default(), slice.name_any())).or_default();
+        if trigger.seen != Some(time) {
+            *trigger = Trigger { seen: Some(time), unwritten: true };
+        }
+    }
+
+    /// The next write; `None` where there is nothing to write, or not everything is known yet.
+    pub(crate) fn step(&mut self) -> Option<Step> {
+        if !self.services.complete || !self.slices.complete {
+            return None;
+        }
+        let changes = std::mem::take(&mut self.pending);
+        if !self.trusted {
+            self.trusted = true;
+            return Some(Step::Full(self.model.specs().cloned().collect()));
+        }
+        (!changes.is_empty()).then_some(Step::Changes(changes))
+    }
+
+    /// A write failed, and what it held is no longer pending: only the whole can mend it.
+    pub(crate) fn distrust(&mut self) {
+        self.trusted = false;
+    }
+
+    /// The fields that could not be used since the last time.
+    pub(crate) fn problems(&mut self) -> Vec<Problem> {
+        std::mem::take(&mut self.problems)
+    }
+
+    /// The last step is in the kernel: how long ago the changes behind it happened.
+    pub(crate) fn written(&mut self) -> Vec<Duration> {
+        let now = Timestamp::now();
+        let unwritten = self.triggers.values_mut().filter(|trigger| trigger.unwritten);
+        let delay = |trigger: &mut Trigger| {
+            trigger.unwritten = false;
+            trigger.seen.and_then(|seen| Duration::try_from(now.duration_since(seen)).ok())
+        };
+        unwritten.filter_map(delay).collect()
+    }
+}
+
+impl<T> Listing<T> {
+    fn begin(&mut self) -> Outcome {
+        self.fresh.clear();
+        Outcome::default()
+    }
+
+    fn add(&mut self, object: T) -> Outcome {
+        self.fresh.push(object);
+        Outcome::default()
+    }
+
+    fn end(&mut self) -> Vec<T> {
+        self.complete = true;
+        std::mem::take(&mut self.fresh)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn service(name: &str) -> Service {
+        let json = serde_json::json!({
+            "metadata": { "name": name, "namespace": "a" },
+            "spec": { "clusterIP": "10.96.0.5", "clusterIPs": ["10.96.0.5"], "type": "ClusterIP",
+                "ports": [{ "port": 80, "protocol": "TCP", "targetPort": 8080 }] },
+        });
+        serde_json::from_value(json).unwrap()
+    }
+
+    fn slice(service: &str, address: &str, trigger: &str) -> EndpointSlice {
+        let json = serde_json::json!({
+            "metadata": { "name": format!("{service}-x"), "namespace": "a",
+                "labels": { "kubernetes.io/service-name": service }, "annotations": { TRIGGER_TIME: trigger } },
+            "addressType": "IPv4",
+            "endpoints": [{ "addresses": [address], "conditions": { "ready": true } }],
+            "ports": [{ "port": 8080, "protocol": "TCP", "name": "" }],
+        });
+        serde_json::from_value(json).unwrap()
+    }
+
+    fn listed(view: &mut View) {
+        view.take(Input::Service(Event::Init));
+        view.take(Input::Service(Event::InitApply(service("web"))));
+        view.take(Input::Service(Event::InitDone));
+    }
+
+    #[test]
+    fn nothing_is_written_before_all_is_known() {
+        let mut view = View::new();
+        listed(&mut view);
+        assert!(view.step().is_none());
+        view.take(Input::Slice(Event::Init));
+        view.take(Input::Slice(Event::InitApply(slice("web", "10.42.0.5", ""))));
+        assert!(view.step().is_none());
+        view.take(Input::Slice(Event::InitDone));
+        let Some(Step::Full(specs)) = view.step() else { panic!("the first step is of the whole") };
+        assert_eq!((specs.len(), specs[0].backends.len()), (1, 1));
+        assert!(view.step().is_none());
+    }
+
+    #[test]
+    fn changes_follow_and_a_failure_asks_for_the_whole() {
+        let mut view = View::new();
+        listed(&mut view);
+        view.take(Input::Slice(Event::Init));
+        view.take(Input::Slice(Event::InitDone));
+        assert!(matches!(view.step(), Some(Step::Full(_))));
+        let now = Timestamp::now().to_string();
+        view.take(Input::Slice(Event::Apply(slice("web", "10.42.0.5", &now))));
+        let Some(Step::Changes(changes)) = view.step() else { panic!("a change is a change") };
+        assert_eq!(changes.len(), 1);
+        assert_eq!(view.written().len(), 1);
+        view.take(Input::Slice(Event::Apply(slice("web", "10.42.0.6", &now))));
+        view.step().unwrap();
+        assert_eq!(view.written().len(), 0, "the same moment counts once");
+        view.distrust();
+        assert!(matches!(view.step(), Some(Step::Full(_))));
+    }
+
+    #[test]
+    fn a_watch_that_begins_anew_removes_what_went_meanwhile() {
+        let mut view = View::new();
+        listed(&mut view);
+        view.take(Input::Slice(Event::Init));
+        view.take(Input::Slice(Event::InitDone));
+        view.step().unwrap();
+        view.take(Input::Service(Event::Init));
+        assert!(view.step().is_none(), "an unfinished list changes nothing");
+        view.take(Input::Service(Event::InitDone));
+        let Some(Step::Changes(changes)) = view.step() else { panic!("a removal is a change") };
+        assert!(matches!(changes.as_slice(), [Change::Remove(_)]));
+    }
+}
