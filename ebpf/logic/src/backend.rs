@@ -3,10 +3,7 @@
 use skep_abi::{BackendV4, Be16, Ip4, SCOPE_EXTERNAL, SvcKeyV4, SvcV4};
 
 /// How often a choice starts again after it has raced with a reuse of the row.
-const ATTEMPTS: u32 = 4;
-
-/// How many rows of a new list are searched for the backend of a flow that began with an older one.
-const STICKY_ROWS_MAX: u32 = 32;
+const ATTEMPTS: u32 = 3;
 
 /// The tables that a choice reads.
 pub trait Tables {
@@ -14,6 +11,8 @@ pub trait Tables {
     fn service(&self, key: &SvcKeyV4) -> Option<SvcV4>;
     /// A row of the backend table.
     fn backend(&self, row: u32) -> Option<BackendV4>;
+    /// The row of a backend of a service in rows `base .. base + count`.
+    fn find(&self, base: u32, count: u32, wanted: &BackendV4) -> Option<u32>;
     /// Whether an address is the node's own, so that node ports answer there.
     fn is_node_address(&self, addr: Ip4) -> bool;
     /// First and last node port.
@@ -63,43 +62,7 @@ pub fn lookup<T: Tables>(tables: &T, addr: Ip4, port: Be16, proto: u8) -> Option
 
 /// Chooses a backend at random among the active ones, or among the terminating ones where none is active.
 #[inline(always)]
-pub fn choose<T: Tables>(tables: &T, addr: Ip4, port: Be16, proto: u8) -> Choice {
-    let Some((key, head)) = lookup(tables, addr, port, proto) else {
-        return Choice::NotService;
-    };
-    choose_from(tables, &key, head)
-}
-
-/// Like [`choose`], but stays with `backend`, last seen in `row`, while the service lists it: the choice for a datagram on a
-/// socket, or a packet of a flow, that has had one before.
-#[inline(always)]
-pub fn choose_sticky<T: Tables>(tables: &T, key: &SvcKeyV4, head: SvcV4, backend: (Ip4, Be16), row: u32) -> Choice {
-    let count = usable(&head);
-    if row.wrapping_sub(head.base) < count
-        && let Some(picked) = picked_if(tables, &head, row, backend)
-    {
-        return Choice::Backend(picked);
-    }
-    for offset in 0..STICKY_ROWS_MAX {
-        if offset >= count {
-            break;
-        }
-        if let Some(picked) = picked_if(tables, &head, head.base.wrapping_add(offset), backend) {
-            return Choice::Backend(picked);
-        }
-    }
-    choose_from(tables, key, head)
-}
-
-#[inline(always)]
-fn picked_if<T: Tables>(tables: &T, head: &SvcV4, row: u32, wanted: (Ip4, Be16)) -> Option<Picked> {
-    let backend = tables.backend(row)?;
-    let same = backend.service == head.service && (backend.addr, backend.port) == wanted;
-    same.then_some(Picked { head: *head, row, backend })
-}
-
-#[inline(always)]
-fn choose_from<T: Tables>(tables: &T, key: &SvcKeyV4, mut head: SvcV4) -> Choice {
+pub fn choose<T: Tables>(tables: &T, key: &SvcKeyV4, mut head: SvcV4) -> Choice {
     for _ in 0..ATTEMPTS {
         let count = usable(&head);
         if count == 0 {
@@ -119,6 +82,34 @@ fn choose_from<T: Tables>(tables: &T, key: &SvcKeyV4, mut head: SvcV4) -> Choice
         }
     }
     Choice::Raced(head)
+}
+
+/// Like [`choose`], but stays with the backend at `last`, which was seen in `row`, while the service lists it: the choice for a
+/// datagram on a socket, or a packet of a flow, that has had one before.
+#[inline(always)]
+pub fn choose_sticky<T: Tables>(tables: &T, key: &SvcKeyV4, head: SvcV4, last: (Ip4, Be16), row: u32) -> Choice {
+    let count = usable(&head);
+    let wanted = BackendV4 { addr: last.0, port: last.1, service: head.service, ..BackendV4::default() };
+    if row.wrapping_sub(head.base) < count
+        && let Some(backend) = tables.backend(row)
+        && is_same(&backend, &wanted)
+    {
+        return Choice::Backend(Picked { head, row, backend });
+    }
+    // Another list is the current one, in which the backend stands elsewhere if at all.
+    if let Some(row) = tables.find(head.base, count, &wanted)
+        && let Some(backend) = tables.backend(row)
+        && is_same(&backend, &wanted)
+    {
+        return Choice::Backend(Picked { head, row, backend });
+    }
+    choose(tables, key, head)
+}
+
+/// Whether two rows stand for the same backend of the same service.
+#[inline(always)]
+pub fn is_same(a: &BackendV4, b: &BackendV4) -> bool {
+    a.service == b.service && a.addr == b.addr && a.port == b.port
 }
 
 #[inline(always)]

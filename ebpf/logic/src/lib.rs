@@ -10,7 +10,7 @@ mod checksum;
 mod node_port;
 mod packet;
 
-pub use backend::{Choice, Picked, Tables, choose, choose_sticky, lookup};
+pub use backend::{Choice, Picked, Tables, choose, choose_sticky, is_same, lookup};
 pub use checksum::{Checksum, decrement_ttl};
 pub use node_port::{Forward, forward_keys, opens_flow};
 pub use packet::{ETH_LEN, Frame, HEADERS_LEN, HOP_LEN, Ipv4, Malformed, Packet, Ports, TCP_ACK, TCP_SYN};

@@ -3,11 +3,11 @@
 use aya_ebpf::{
     EbpfContext as _,
     cty::c_void,
-    helpers::{bpf_get_netns_cookie, bpf_get_prandom_u32},
+    helpers::{bpf_get_netns_cookie, bpf_get_prandom_u32, bpf_loop},
     programs::SockAddrContext,
 };
 use skep_abi::{BackendV4, CONFIG_DEBUG, Config, Ip4, Metric, SvcKeyV4, SvcV4};
-use skep_logic::Tables;
+use skep_logic::{Tables, is_same};
 
 use crate::maps::{BACKENDS_V4, CONFIG, METRICS, NODE_ADDRS, SVC_V4};
 
@@ -52,6 +52,14 @@ impl Tables for Kernel {
     }
 
     #[inline(always)]
+    fn find(&self, base: u32, count: u32, wanted: &BackendV4) -> Option<u32> {
+        let mut search = Search { wanted: *wanted, base, found: 0 };
+        // SAFETY: the callback matches the helper's signature, and the context lives on this stack until the call returns.
+        unsafe { bpf_loop(count, visit as *mut c_void, (&raw mut search).cast(), 0) };
+        search.found.checked_sub(1)
+    }
+
+    #[inline(always)]
     fn is_node_address(&self, addr: Ip4) -> bool {
         if addr.is_loopback() {
             return self.in_node_netns();
@@ -69,6 +77,29 @@ impl Tables for Kernel {
     fn random(&self) -> u32 {
         // SAFETY: the helper takes nothing and touches no memory of ours.
         unsafe { bpf_get_prandom_u32() }
+    }
+}
+
+/// A search for a backend in a list.
+#[repr(C)]
+struct Search {
+    wanted: BackendV4,
+    base: u32,
+    /// The row and one more; 0 while it is not found.
+    found: u32,
+}
+
+/// Looks at one row; 1 ends the search.
+unsafe extern "C" fn visit(offset: u64, search: *mut Search) -> i64 {
+    // SAFETY: the helper hands on the context that `find` gave it.
+    let search = unsafe { &mut *search };
+    let row = search.base.wrapping_add(offset as u32);
+    match BACKENDS_V4.get(row) {
+        Some(backend) if is_same(backend, &search.wanted) => {
+            search.found = row.wrapping_add(1);
+            1
+        }
+        _ => 0,
     }
 }
 

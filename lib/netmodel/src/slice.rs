@@ -24,8 +24,8 @@ struct SlicePort {
 
 impl Slice {
     /// Its backends for a port of the Service, which is matched by name.
-    pub(crate) fn backends(&self, name: &str, protocol: Protocol) -> impl Iterator<Item = Backend> + '_ {
-        let ports = self.ports.iter().filter(move |port| port.name == *name && port.protocol == protocol);
+    pub(crate) fn backends<'a>(&'a self, name: &'a str, protocol: Protocol) -> impl Iterator<Item = Backend> + 'a {
+        let ports = self.ports.iter().filter(move |port| port.name == name && port.protocol == protocol);
         ports.flat_map(|port| port.backends.iter().copied())
     }
 }

@@ -36,6 +36,9 @@ impl Tables for Host {
         }
         self.rows.borrow().get(row as usize).copied()
     }
+    fn find(&self, base: u32, count: u32, wanted: &BackendV4) -> Option<u32> {
+        (base..base + count).find(|&row| self.backend(row).is_some_and(|held| is_same(&held, wanted)))
+    }
     fn is_node_address(&self, addr: Ip4) -> bool {
         addr == NODE
     }
@@ -71,16 +74,23 @@ fn host(service: u32, base: u32, active: u32, terminating: u32) -> Host {
     host
 }
 
+fn pick_at(host: &Host, addr: Ip4, port: u16, proto: u8) -> Choice {
+    match lookup(host, addr, Be16::new(port), proto) {
+        Some((key, head)) => choose(host, &key, head),
+        None => Choice::NotService,
+    }
+}
+
 fn pick(host: &Host) -> Choice {
-    choose(host, VIP, Be16::new(80), PROTO_TCP)
+    pick_at(host, VIP, 80, PROTO_TCP)
 }
 
 #[test]
 fn other_addresses_ports_and_protocols_are_left_alone() {
     let host = host(1, 0, 2, 0);
-    assert_eq!(choose(&host, NODE, Be16::new(80), PROTO_TCP), Choice::NotService);
-    assert_eq!(choose(&host, VIP, Be16::new(81), PROTO_TCP), Choice::NotService);
-    assert_eq!(choose(&host, VIP, Be16::new(80), PROTO_UDP), Choice::NotService);
+    assert_eq!(pick_at(&host, NODE, 80, PROTO_TCP), Choice::NotService);
+    assert_eq!(pick_at(&host, VIP, 81, PROTO_TCP), Choice::NotService);
+    assert_eq!(pick_at(&host, VIP, 80, PROTO_UDP), Choice::NotService);
 }
 
 #[test]
@@ -88,8 +98,8 @@ fn node_port_answers_at_the_nodes_addresses_only() {
     let host = host(1, 0, 2, 0);
     let head = host.service(&key(VIP, 80)).unwrap();
     host.services.borrow_mut().insert(key(Ip4::ANY, 30_080), head);
-    assert!(matches!(choose(&host, NODE, Be16::new(30_080), PROTO_TCP), Choice::Backend(..)));
-    assert_eq!(choose(&host, Ip4([192, 168, 0, 3]), Be16::new(30_080), PROTO_TCP), Choice::NotService);
+    assert!(matches!(pick_at(&host, NODE, 30_080, PROTO_TCP), Choice::Backend(..)));
+    assert_eq!(pick_at(&host, Ip4([192, 168, 0, 3]), 30_080, PROTO_TCP), Choice::NotService);
 }
 
 #[test]

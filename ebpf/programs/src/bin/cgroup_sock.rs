@@ -21,9 +21,14 @@ const ECONNREFUSED: i32 = 111;
 const IPPROTO_MPTCP: u32 = 262;
 
 #[cgroup_sock_addr(connect4)]
-pub fn skep_connect4(ctx: SockAddrContext) -> i32 {
+pub fn connect4(ctx: SockAddrContext) -> i32 {
     let (addr, port, proto) = asked(&ctx);
-    match choose(&Kernel::at_socket(&ctx), addr, port, proto) {
+    let kernel = Kernel::at_socket(&ctx);
+    let Some((key, head)) = lookup(&kernel, addr, port, proto) else {
+        forget(&ctx);
+        return PASS;
+    };
+    match choose(&kernel, &key, head) {
         Choice::Backend(picked) => {
             store(&ctx, origin(addr, port, &picked));
             count(Metric::Connect, 0);
@@ -39,22 +44,21 @@ pub fn skep_connect4(ctx: SockAddrContext) -> i32 {
 }
 
 #[cgroup_sock_addr(sendmsg4)]
-pub fn skep_sendmsg4(ctx: SockAddrContext) -> i32 {
+pub fn sendmsg4(ctx: SockAddrContext) -> i32 {
     let (addr, port, _) = asked(&ctx);
     let kernel = Kernel::at_socket(&ctx);
     let Some((key, head)) = lookup(&kernel, addr, port, PROTO_UDP) else { return PASS };
     let last = stored(&ctx);
-    let choice = match last {
-        Some(last) if (last.addr, last.port) == (addr, port) => {
-            choose_sticky(&kernel, &key, head, (last.backend, last.backend_port), last.row)
-        }
-        _ => choose(&kernel, addr, port, PROTO_UDP),
+    let choice = if last.service != 0 && (last.addr, last.port) == (addr, port) {
+        choose_sticky(&kernel, &key, head, (last.backend, last.backend_port), last.row)
+    } else {
+        choose(&kernel, &key, head)
     };
     match choice {
         Choice::Backend(picked) => {
             let next = origin(addr, port, &picked);
-            if last != Some(next) {
-                remember(&ctx, last, &next);
+            if last != next {
+                remember(&ctx, &last, &next);
             }
             count(Metric::SendMsg, 0);
             redirect(&ctx, &picked)
@@ -66,13 +70,13 @@ pub fn skep_sendmsg4(ctx: SockAddrContext) -> i32 {
 }
 
 #[cgroup_sock_addr(recvmsg4)]
-pub fn skep_recvmsg4(ctx: SockAddrContext) -> i32 {
+pub fn recvmsg4(ctx: SockAddrContext) -> i32 {
     show_origin(&ctx);
     PASS
 }
 
 #[cgroup_sock_addr(getpeername4)]
-pub fn skep_getpeername4(ctx: SockAddrContext) -> i32 {
+pub fn getpeername4(ctx: SockAddrContext) -> i32 {
     show_origin(&ctx);
     PASS
 }
@@ -134,10 +138,15 @@ fn origin(addr: Ip4, port: Be16, picked: &Picked) -> SockOrigin {
     }
 }
 
+/// What the socket holds; all zero where that is nothing. Not an `Option`: the verifier would refuse a copy of what `None` leaves
+/// undefined.
 #[inline(always)]
-fn stored(ctx: &SockAddrContext) -> Option<SockOrigin> {
+fn stored(ctx: &SockAddrContext) -> SockOrigin {
     // SAFETY: the context's socket is valid, and its storage is freed only after a grace period that this program holds off.
-    unsafe { SOCK_ORIGIN.get_ptr_mut(ctx).as_ref() }.copied()
+    match unsafe { SOCK_ORIGIN.get_ptr_mut(ctx).as_ref() } {
+        Some(held) => *held,
+        None => SockOrigin::default(),
+    }
 }
 
 /// A socket that gets no storage still reaches its backend; only its peer's name is then the backend's.
@@ -161,10 +170,8 @@ fn forget(ctx: &SockAddrContext) {
 
 /// Keeps what a reply on an unconnected socket is to be shown as: the latest in the socket, the one before in the shared table.
 #[inline(always)]
-fn remember(ctx: &SockAddrContext, last: Option<SockOrigin>, next: &SockOrigin) {
-    if let Some(last) = last
-        && (last.backend, last.backend_port) != (next.backend, next.backend_port)
-    {
+fn remember(ctx: &SockAddrContext, last: &SockOrigin, next: &SockOrigin) {
+    if last.service != 0 && (last.backend, last.backend_port) != (next.backend, next.backend_port) {
         let origin = Origin { addr: last.addr, port: last.port, pad: [0; 2], service: last.service };
         let _ = UDP_ORIGIN.insert(udp_key(ctx, last.backend, last.backend_port), origin, 0);
     }
@@ -182,9 +189,8 @@ fn udp_key(ctx: &SockAddrContext, backend: Ip4, port: Be16) -> UdpOriginKey {
 #[inline(always)]
 fn show_origin(ctx: &SockAddrContext) {
     let (addr, port, proto) = asked(ctx);
-    if let Some(last) = stored(ctx)
-        && (last.backend, last.backend_port) == (addr, port)
-    {
+    let last = stored(ctx);
+    if last.service != 0 && (last.backend, last.backend_port) == (addr, port) {
         write(ctx, last.addr, last.port);
     } else if proto == PROTO_UDP {
         // SAFETY: the value is copied out at once.

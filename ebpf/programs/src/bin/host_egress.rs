@@ -9,7 +9,7 @@ use skep_logic::{Frame, Malformed, Tables as _};
 use skep_programs::{DROP, Kernel, NEXT, Skb, count, reverse};
 
 #[classifier]
-pub fn skep_host_egress(ctx: TcContext) -> i32 {
+pub fn host_egress(ctx: TcContext) -> i32 {
     let skb = Skb(&ctx);
     match translate(&skb) {
         Ok(()) => NEXT,

@@ -12,7 +12,7 @@ use skep_logic::{
 use skep_programs::{CT_V4, DROP, ENDPOINTS, Field, Kernel, NEXT, Skb, count, debugging};
 
 #[classifier]
-pub fn skep_host_ingress(ctx: TcContext) -> i32 {
+pub fn host_ingress(ctx: TcContext) -> i32 {
     let skb = Skb(&ctx);
     let verdict = translate(&ctx, &skb).and_then(|to| match to {
         Some(addr) => deliver(&skb, addr),
@@ -39,26 +39,31 @@ fn translate(ctx: &TcContext, skb: &Skb<'_>) -> Result<Option<Ip4>, Malformed> {
         return Ok(None);
     }
     let known = flow(&frame.ip, &ports);
-    let target = if !opens_flow(&frame.ip, &ports) {
-        known
-    } else {
-        match pick(&kernel, &frame.ip, &ports, known.as_ref()) {
-            Choice::Backend(picked) => open(ctx, skb, &frame.ip, &ports, &picked, known.as_ref()),
-            Choice::NotService => None,
-            Choice::NoBackend(_) | Choice::Raced(_) => {
-                count(Metric::DropNoBackend, skb.len());
-                None
-            }
+    let (addr, port) = if opens_flow(&frame.ip, &ports) {
+        let Some((key, head)) = lookup(&kernel, frame.ip.dst, ports.dst, frame.ip.proto) else { return Ok(None) };
+        let choice = match known {
+            Some(known) => choose_sticky(&kernel, &key, head, (known.addr, known.port), known.row),
+            None => choose(&kernel, &key, head),
+        };
+        let Choice::Backend(picked) = choice else {
+            count(Metric::DropNoBackend, skb.len());
+            return Ok(None);
+        };
+        if !open(ctx, skb, &frame.ip, &ports, &picked, known) {
+            return Ok(None);
         }
+        (picked.backend.addr, picked.backend.port)
+    } else {
+        let Some(known) = known else { return Ok(None) };
+        (known.addr, known.port)
     };
-    let Some(target) = target else { return Ok(None) };
-    skb.rewrite(&frame.ip, Field::Destination, (frame.ip.dst, ports.dst), (target.addr, target.port))?;
+    skb.rewrite(&frame.ip, Field::Destination, (frame.ip.dst, ports.dst), (addr, port))?;
     count(Metric::NodePortForward, skb.len());
-    Ok(Some(target.addr))
+    Ok(Some(addr))
 }
 
 #[inline(always)]
-fn flow(ip: &Ipv4, ports: &Ports) -> Option<CtV4> {
+fn flow<'a>(ip: &Ipv4, ports: &Ports) -> Option<&'a CtV4> {
     let key = CtKeyV4 {
         src: ip.src,
         dst: ip.dst,
@@ -68,44 +73,28 @@ fn flow(ip: &Ipv4, ports: &Ports) -> Option<CtV4> {
         dir: CT_FORWARD,
         pad: [0; 2],
     };
-    // SAFETY: the value is copied out at once.
-    unsafe { CT_V4.get(key) }.copied()
-}
-
-#[inline(always)]
-fn pick(kernel: &Kernel, ip: &Ipv4, ports: &Ports, known: Option<&CtV4>) -> Choice {
-    let Some(known) = known else { return choose(kernel, ip.dst, ports.dst, ip.proto) };
-    match lookup(kernel, ip.dst, ports.dst, ip.proto) {
-        Some((key, head)) => choose_sticky(kernel, &key, head, (known.addr, known.port), known.row),
-        None => Choice::NotService,
-    }
+    // SAFETY: a flow's entry may be replaced by another while it is read; a packet then goes astray, and no memory does.
+    unsafe { CT_V4.get(key) }
 }
 
 /// Enters a flow in both directions, or only confirms it. Without room for it, replies could not be translated: leave it alone.
 #[inline(always)]
-fn open(
-    ctx: &TcContext,
-    skb: &Skb<'_>,
-    ip: &Ipv4,
-    ports: &Ports,
-    picked: &Picked,
-    known: Option<&CtV4>,
-) -> Option<CtV4> {
+fn open(ctx: &TcContext, skb: &Skb<'_>, ip: &Ipv4, ports: &Ports, picked: &Picked, known: Option<&CtV4>) -> bool {
     let flow = forward_keys(ip, ports, picked, skb.ifindex());
     let (key, value) = flow.forward;
     if known == Some(&value) {
-        return Some(value);
+        return true;
     }
     let (back_key, back) = flow.reverse;
     if CT_V4.insert(key, value, 0).is_err() || CT_V4.insert(back_key, back, 0).is_err() {
         count(Metric::DropTableFull, skb.len());
-        return None;
+        return false;
     }
     if debugging() {
         let (src, to) = (u32::from_be(ip.src.to_ne()), u32::from_be(value.addr.to_ne()));
         info!(ctx, "node port {} from {:i} goes to {:i}:{}", ports.dst.get(), src, to, value.port.get());
     }
-    Some(value)
+    true
 }
 
 /// To the pod itself where it is on this node, else wherever the stack routes it.

@@ -11,7 +11,7 @@ use skep_logic::{Frame, Malformed};
 use skep_programs::{DROP, ENDPOINTS, NEXT, Skb, count, debugging, reverse};
 
 #[classifier]
-pub fn skep_pod_egress(ctx: TcContext) -> i32 {
+pub fn pod_egress(ctx: TcContext) -> i32 {
     let skb = Skb(&ctx);
     forward(&ctx, &skb).unwrap_or_else(|Malformed| {
         count(Metric::DropMalformed, skb.len());
