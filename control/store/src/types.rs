@@ -49,7 +49,7 @@ pub enum Event {
 pub struct Range {
     /// First key.
     pub start: Bytes,
-    /// End of the range, exclusive; `None` reads the one key `start`.
+    /// End of the range, exclusive; `None` reads the one key `start`, and the single byte 0 reads to the last key.
     pub end: Option<Bytes>,
     /// Revision to read at; 0 is the newest.
     pub revision: Revision,
@@ -74,7 +74,7 @@ pub struct RangeResult {
     pub revision: Revision,
 }
 
-/// What of a key is compared. A key that is absent has 0 for each and an empty value.
+/// What of a key is compared. A key that is absent has 0 for each number, and no comparison of its value holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CompareTarget {
     /// Its number of puts since creation.
@@ -129,7 +129,7 @@ pub enum Op {
     Delete {
         /// First key.
         start: Bytes,
-        /// End, exclusive; `None` removes the one key.
+        /// End, exclusive; `None` removes the one key, and the single byte 0 all from `start` on.
         end: Option<Bytes>,
     },
     /// Read.
