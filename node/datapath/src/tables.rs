@@ -128,8 +128,8 @@ impl Tables {
         let mut orphans = Vec::new();
         for name in removed {
             let Some(held) = self.services.remove(&name) else { continue };
-            orphans.extend(held.heads.into_keys().map(|key| (key, held.id)));
             self.retire(&held, &mut plan);
+            orphans.extend(held.heads.into_keys().map(|key| (key, held.id)));
             plan.removed_names.push(held.id);
         }
         for want in wanted {

@@ -1,0 +1,116 @@
+//! Attachments, each a pinned link: made, taken over with their program replaced in place, or given up.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use crate::error::Context as _;
+use crate::load::Programs;
+use crate::pin::Pins;
+use crate::{Error, sys};
+
+/// Programs at the node's cgroup, with their `bpf_attach_type`.
+const AT_CGROUP: [(&str, u32); 4] = [("connect4", 10), ("sendmsg4", 14), ("recvmsg4", 19), ("getpeername4", 29)];
+
+pub(crate) const TCX_INGRESS: u32 = 46;
+pub(crate) const TCX_EGRESS: u32 = 47;
+
+/// Link types of the kernel.
+pub(crate) const LINK_CGROUP: u32 = 3;
+pub(crate) const LINK_TCX: u32 = 11;
+
+const POD: &str = "pod_";
+
+/// Attaches the socket programs. `recvmsg` and `getpeername` come first, so that no reply of a translated socket is seen raw.
+pub(crate) fn attach_cgroup(pins: &Pins, programs: &Programs, cgroup: &Path) -> Result<(), Error> {
+    let dir = File::open(cgroup).context(|| format!("open {}", cgroup.display()))?;
+    let id = dir.metadata().context(|| format!("inspect {}", cgroup.display()))?.ino();
+    for (program, attach_type) in AT_CGROUP.into_iter().rev() {
+        let target = Target { fd_or_ifindex: dir.as_raw_fd() as u32, id, attach_type };
+        attach(pins, &format!("cgroup_{program}"), programs.get(program).as_fd(), &target)?;
+    }
+    Ok(())
+}
+
+/// Attaches the programs of the node's link.
+pub(crate) fn attach_uplink(pins: &Pins, programs: &Programs, name: &str) -> Result<(), Error> {
+    let ifindex = nix::net::if_::if_nametoindex(name).map_err(|_| Error::NoLink { name: name.to_owned() })?;
+    // What came in can be answered only if its replies find the way back, so the way out comes first.
+    for (program, attach_type) in [("host_egress", TCX_EGRESS), ("host_ingress", TCX_INGRESS)] {
+        attach(pins, program, programs.get(program).as_fd(), &Target::link(ifindex, attach_type))?;
+    }
+    Ok(())
+}
+
+/// Attaches the program of a pod's veth, at its host side.
+pub(crate) fn attach_pod(pins: &Pins, programs: &Programs, ifindex: u32) -> Result<(), Error> {
+    let target = Target::link(ifindex, TCX_INGRESS);
+    attach(pins, &format!("{POD}{ifindex}"), programs.get("pod_egress").as_fd(), &target)
+}
+
+/// Gives up a pod's attachment.
+pub(crate) fn detach_pod(pins: &Pins, ifindex: u32) -> Result<(), Error> {
+    unpin(&pins.link(&format!("{POD}{ifindex}")))
+}
+
+/// Replaces the program of every pod's veth that a former daemon attached, and forgets those whose veth is gone.
+pub(crate) fn adopt_pods(pins: &Pins, programs: &Programs) -> Result<(), Error> {
+    for name in pins.links()? {
+        let Some(ifindex) = name.strip_prefix(POD).and_then(|text| text.parse().ok()) else { continue };
+        let path = pins.link(&name);
+        let target = Target::link(ifindex, TCX_INGRESS);
+        if !replace(&path, programs.get("pod_egress").as_fd(), &target)? {
+            unpin(&path)?;
+        }
+    }
+    Ok(())
+}
+
+struct Target {
+    fd_or_ifindex: u32,
+    /// As the link's information shows it.
+    id: u64,
+    attach_type: u32,
+}
+
+impl Target {
+    fn link(ifindex: u32, attach_type: u32) -> Self {
+        Self { fd_or_ifindex: ifindex, id: u64::from(ifindex) | u64::from(attach_type) << 32, attach_type }
+    }
+}
+
+fn attach(pins: &Pins, name: &str, program: BorrowedFd<'_>, target: &Target) -> Result<(), Error> {
+    let path = pins.link(name);
+    if replace(&path, program, target)? {
+        return Ok(());
+    }
+    unpin(&path)?;
+    let link =
+        sys::link_create(program, target.fd_or_ifindex, target.attach_type).context(|| format!("attach {name}"))?;
+    sys::pin(link.as_fd(), &path).context(|| format!("pin link {name}"))
+}
+
+/// Puts the program behind a pinned link; `false` where there is none, or it is attached to something else or to nothing any more.
+fn replace(path: &Path, program: BorrowedFd<'_>, target: &Target) -> Result<bool, Error> {
+    let Some(link) = sys::open_pin(path).context(|| format!("open {}", path.display()))? else { return Ok(false) };
+    let info: sys::LinkInfo = sys::info(link.as_fd()).context(|| format!("inspect {}", path.display()))?;
+    if info.target != target.id {
+        return Ok(false);
+    }
+    match sys::link_update(link.as_fd(), program) {
+        Ok(()) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::ENOLINK) => Ok(false),
+        Err(error) => Err(error).context(|| format!("replace the program of {}", path.display())),
+    }
+}
+
+fn unpin(path: &Path) -> Result<(), Error> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).context(|| format!("remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}

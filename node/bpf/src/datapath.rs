@@ -1,0 +1,336 @@
+//! A node's datapath.
+
+use std::fs::File;
+use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
+use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use nix::fcntl::Flock;
+use skep_abi::{
+    ABI_VERSION, BACKENDS_V4, CONFIG_DEBUG, CT_V4, Config, MapSpec, NAME_SERVICE, NAMES, Name, NameKey, SVC_V4,
+};
+use skep_datapath::{Full, Limits, Plan, Tables};
+use skep_netmodel::{Change, ServiceSpec};
+
+use crate::error::Context as _;
+use crate::inspect::Inspector;
+use crate::load::Programs;
+use crate::mapped::MappedRows;
+use crate::pin::Pins;
+use crate::{DebugLines, EndpointSpec, Error, attach, endpoint, probe, sys};
+
+/// What a node's datapath is to be.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where its maps and links are pinned: [`crate::pin_dir`], or any directory in a bpffs.
+    pub pin_dir: PathBuf,
+    /// The node's directory in cgroup2: its daemon and its pods are below.
+    pub cgroup: PathBuf,
+    /// The node's link, at which node ports are reached from outside; in the network namespace of the calling thread.
+    pub link: Option<String>,
+    /// Node ports.
+    pub node_ports: RangeInclusive<u16>,
+    /// Sizes of maps that are created; an adopted map keeps its own.
+    pub sizes: Sizes,
+}
+
+/// Sizes of the maps that grow with the cluster, in entries.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    /// Service heads.
+    pub services: u32,
+    /// Backends of all services.
+    pub backends: u32,
+    /// Translated flows, both directions counted.
+    pub flows: u32,
+}
+
+/// A node's datapath, attached and running. Dropping it leaves it running.
+#[derive(Debug)]
+pub struct Datapath {
+    pins: Pins,
+    programs: Programs,
+    inspector: Inspector,
+    state: Mutex<State>,
+    following: Arc<AtomicBool>,
+    _lock: Flock<File>,
+}
+
+#[derive(Debug)]
+struct State {
+    tables: Tables,
+    rows: MappedRows,
+    config: Config,
+}
+
+/// What a change of the service tables took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Elements written or deleted.
+    pub ops: usize,
+    /// Of these, rows of the backend table.
+    pub rows: usize,
+    /// Of these, service heads.
+    pub heads: usize,
+    /// From the plan's start until the last head was written.
+    pub took: Duration,
+}
+
+impl Options {
+    /// Defaults: no link, node ports 30000 to 32767, default sizes.
+    pub fn new(pin_dir: impl Into<PathBuf>, cgroup: impl Into<PathBuf>) -> Self {
+        Self {
+            pin_dir: pin_dir.into(),
+            cgroup: cgroup.into(),
+            link: None,
+            node_ports: 30_000..=32_767,
+            sizes: Sizes::default(),
+        }
+    }
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self { services: SVC_V4.entries, backends: BACKENDS_V4.entries, flows: CT_V4.entries }
+    }
+}
+
+impl Sizes {
+    pub(crate) fn of(&self, spec: &MapSpec) -> u32 {
+        match spec.name {
+            name if name == SVC_V4.name => self.services,
+            name if name == BACKENDS_V4.name => self.backends,
+            name if name == CT_V4.name => self.flows,
+            name if name == NAMES.name => self.services.saturating_mul(2).max(spec.entries),
+            _ => spec.entries,
+        }
+    }
+}
+
+impl Datapath {
+    /// Brings the datapath up, or takes over the one that is running. Call it in the node's network namespace.
+    ///
+    /// # Errors
+    /// The host lacks something, which the error names; another daemon serves the node; a pinned map has another layout.
+    pub fn open(options: &Options) -> Result<Self, Error> {
+        probe::probe_host(&options.cgroup)?;
+        let pins = Pins::new(&options.pin_dir);
+        let lock = pins.ensure()?;
+        let programs = Programs::load(&pins, &options.sizes)?;
+        let inspector = Inspector::open(&options.pin_dir)?;
+        let config = write_config(&inspector, &options.node_ports)?;
+        let state = Mutex::new(restore(&pins, &inspector, config)?);
+        attach::attach_cgroup(&pins, &programs, &options.cgroup)?;
+        attach::adopt_pods(&pins, &programs)?;
+        if let Some(link) = &options.link {
+            attach::attach_uplink(&pins, &programs, link)?;
+        }
+        Ok(Self { pins, programs, inspector, state, following: Arc::default(), _lock: lock })
+    }
+
+    /// Carries out changes of services.
+    ///
+    /// # Errors
+    /// A map is too small (nothing is changed then), or a write fails; services may be in their old or new state then, and the same
+    /// changes can be applied again.
+    pub fn apply_services(&self, changes: &[Change]) -> Result<Applied, Error> {
+        self.carry_out(|tables| tables.plan_changes(changes))
+    }
+
+    /// Makes the kernel hold these services and no other.
+    ///
+    /// # Errors
+    /// As for [`Datapath::apply_services`].
+    pub fn sync_services<'a>(
+        &self,
+        specs: impl IntoIterator<Item = &'a ServiceSpec> + Clone,
+    ) -> Result<Applied, Error> {
+        self.carry_out(|tables| tables.plan_full(specs.clone()))
+    }
+
+    /// A pod of this node came up, or changed. Its id is returned; an address keeps it.
+    ///
+    /// # Errors
+    /// A map cannot be written.
+    pub fn upsert_endpoint(&self, spec: &EndpointSpec) -> Result<u32, Error> {
+        let _one_at_a_time = self.state();
+        endpoint::upsert(&self.inspector.maps, spec)
+    }
+
+    /// A pod of this node is gone; `false` where it was not known.
+    ///
+    /// # Errors
+    /// A map cannot be written.
+    pub fn remove_endpoint(&self, address: Ipv4Addr) -> Result<bool, Error> {
+        let _one_at_a_time = self.state();
+        Ok(endpoint::remove(&self.inspector.maps, address)?.is_some())
+    }
+
+    /// Attaches `pod_egress` to the host side of a pod's veth; done already is no error.
+    ///
+    /// # Errors
+    /// The link is gone, or the kernel refuses.
+    pub fn attach_pod_link(&self, ifindex: u32) -> Result<(), Error> {
+        attach::attach_pod(&self.pins, &self.programs, ifindex)
+    }
+
+    /// Forgets a pod's veth, which may be gone already.
+    ///
+    /// # Errors
+    /// The pin cannot be removed.
+    pub fn detach_pod_link(&self, ifindex: u32) -> Result<(), Error> {
+        attach::detach_pod(&self.pins, ifindex)
+    }
+
+    /// The node's own addresses, at which node ports answer; those not listed no longer do.
+    ///
+    /// # Errors
+    /// A map cannot be written.
+    pub fn set_node_addresses(&self, addresses: &[Ipv4Addr]) -> Result<(), Error> {
+        let _one_at_a_time = self.state();
+        let table = &self.inspector.maps.node_addresses;
+        for &address in addresses {
+            table.put(&address.into(), &0)?;
+        }
+        for (held, _) in table.dump()? {
+            if !addresses.contains(&held.into()) {
+                table.delete(&held)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Switches the programs' debug lines on or off.
+    ///
+    /// # Errors
+    /// The map cannot be written.
+    pub fn debug(&self, on: bool) -> Result<(), Error> {
+        let mut state = self.state();
+        let flags = if on { state.config.flags | CONFIG_DEBUG } else { state.config.flags & !CONFIG_DEBUG };
+        state.config.flags = flags;
+        self.inspector.maps.config.put(&0, &state.config)
+    }
+
+    /// The programs' debug lines from now on, for one reader at a time. Needs a Tokio runtime with I/O.
+    ///
+    /// # Errors
+    /// Another reader follows them, or the log cannot be opened.
+    pub fn debug_lines(&self) -> Result<DebugLines, Error> {
+        let program = self.programs.get("connect4");
+        let info: sys::ProgInfo = sys::info(program.as_fd()).context(|| "inspect program connect4".to_owned())?;
+        DebugLines::follow(info.id, &self.following)
+    }
+
+    /// The kernel's tables.
+    pub fn inspect(&self) -> &Inspector {
+        &self.inspector
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // What a panic left half done is read from the kernel again by the next write that fails.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn carry_out(&self, plan: impl Fn(&mut Tables) -> Result<Plan, Full>) -> Result<Applied, Error> {
+        let start = Instant::now();
+        let mut state = self.state();
+        let plan = match plan(&mut state.tables) {
+            Err(_) if state.tables.limbo_rows() > 0 => {
+                reclaim(&mut state.tables)?;
+                plan(&mut state.tables)?
+            }
+            planned => planned?,
+        };
+        if let Err(error) = write(&mut state.rows, &self.inspector, &plan) {
+            *state = restore(&self.pins, &self.inspector, state.config)?;
+            return Err(error);
+        }
+        Ok(Applied {
+            ops: plan.ops(),
+            rows: plan.rows.iter().map(|(_, list)| list.len()).sum(),
+            heads: plan.heads.len() + plan.removed_heads.len(),
+            took: start.elapsed(),
+        })
+    }
+}
+
+/// Field by field, as a plan asks for.
+fn write(rows: &mut MappedRows, inspector: &Inspector, plan: &Plan) -> Result<(), Error> {
+    let maps = &inspector.maps;
+    let key = |id| NameKey { kind: NAME_SERVICE, id };
+    let names: Vec<_> = plan.names.iter().map(|(id, name)| (key(*id), Name::new(name))).collect();
+    maps.names.put_all(&names)?;
+    for (base, list) in &plan.rows {
+        rows.store(*base, list);
+    }
+    maps.services.put_all(&plan.heads)?;
+    maps.services.delete_all(&plan.removed_heads)?;
+    let unnamed: Vec<_> = plan.removed_names.iter().map(|&id| key(id)).collect();
+    for key in unnamed {
+        maps.names.delete(&key)?;
+    }
+    Ok(())
+}
+
+/// Waits until no program can see a retired range, and frees them.
+fn reclaim(tables: &mut Tables) -> Result<(), Error> {
+    sys::grace_period().context(|| "wait for a grace period".to_owned())?;
+    tables.grace_passed();
+    Ok(())
+}
+
+fn restore(pins: &Pins, inspector: &Inspector, config: Config) -> Result<State, Error> {
+    // A list that was given up just before is not in the dump, and a reader may still be at it.
+    sys::grace_period().context(|| "wait for a grace period".to_owned())?;
+    let backends = pins.require_map(&BACKENDS_V4)?;
+    let info: sys::MapInfo = sys::info(backends.as_fd()).context(|| "inspect map BACKENDS_V4".to_owned())?;
+    let rows = MappedRows::new(backends.as_fd(), info.max_entries, true)?;
+    let limits = Limits { heads: inspector.maps.services.info()?.max_entries, rows: info.max_entries };
+    Ok(State { tables: Tables::restore(limits, &inspector.dump()?), rows, config })
+}
+
+fn write_config(inspector: &Inspector, node_ports: &RangeInclusive<u16>) -> Result<Config, Error> {
+    let held = inspector.maps.config.get(&0)?.unwrap_or_default();
+    if held.abi != 0 && held.abi != ABI_VERSION {
+        return Err(Error::Incompatible {
+            path: PathBuf::from("CONFIG"),
+            what: "ABI version",
+            found: held.abi,
+            expected: ABI_VERSION,
+        });
+    }
+    let config = Config {
+        netns_cookie: netns_cookie()?,
+        flags: held.flags,
+        abi: ABI_VERSION,
+        node_port_min: *node_ports.start(),
+        node_port_max: *node_ports.end(),
+        pad: 0,
+    };
+    inspector.maps.config.put(&0, &config)?;
+    Ok(config)
+}
+
+/// The kernel's name for the calling thread's network namespace.
+fn netns_cookie() -> Result<u64, Error> {
+    const SO_NETNS_COOKIE: i32 = 71;
+    let what = || "read the network namespace's cookie".to_owned();
+    let socket = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).context(what)?;
+    let mut cookie = 0u64;
+    let mut len = size_of::<u64>() as libc::socklen_t;
+    // SAFETY: the buffer is 8 bytes long, as said, and lives until the call returns.
+    let ret = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_NETNS_COOKIE,
+            std::ptr::from_mut(&mut cookie).cast(),
+            &raw mut len,
+        )
+    };
+    if ret == 0 { Ok(cookie) } else { Err(std::io::Error::last_os_error()).context(what) }
+}

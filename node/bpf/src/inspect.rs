@@ -1,0 +1,306 @@
+//! What the kernel holds, for people and for comparison: read from the pins, never from a daemon's memory.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::os::fd::AsFd as _;
+use std::path::Path;
+
+use skep_abi::{
+    BACKENDS_V4, CONFIG, CT_V4, Config, Counter, CtKeyV4, CtV4, ENDPOINTS, Endpoint, Ip4, MAPS, METRICS, Mac, MapKind,
+    MapSpec, Metric, NAME_ENDPOINT, NAME_SERVICE, NAMES, NODE_ADDRS, Name, NameKey, SVC_V4, SvcKeyV4, SvcV4,
+};
+use skep_datapath::{Dump, ServiceRow, decode_services};
+
+use crate::attach::{LINK_CGROUP, LINK_TCX, TCX_EGRESS, TCX_INGRESS};
+use crate::error::Context as _;
+use crate::mapped::MappedRows;
+use crate::pin::Pins;
+use crate::table::Table;
+use crate::{Error, sys};
+
+/// The maps that user space reads and writes.
+#[derive(Debug)]
+pub(crate) struct Maps {
+    pub(crate) services: Table<SvcKeyV4, SvcV4>,
+    pub(crate) endpoints: Table<Ip4, Endpoint>,
+    pub(crate) node_addresses: Table<Ip4, u32>,
+    pub(crate) config: Table<u32, Config>,
+    pub(crate) names: Table<NameKey, Name>,
+    pub(crate) flows: Table<CtKeyV4, CtV4>,
+    metrics: Table<u32, Counter>,
+}
+
+/// A node's datapath as it is in the kernel, with or without a daemon.
+#[derive(Debug)]
+pub struct Inspector {
+    pins: Pins,
+    pub(crate) maps: Maps,
+}
+
+/// An endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointRow {
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// `namespace/name` of its pod.
+    pub pod: String,
+    /// Endpoint id.
+    pub id: u32,
+    /// Interface index of the host side of its veth.
+    pub ifindex: u32,
+    /// Ethernet address of the host side.
+    pub host_mac: Mac,
+    /// Ethernet address of the pod's side.
+    pub pod_mac: Mac,
+}
+
+/// A map.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MapRow {
+    /// Its name.
+    pub name: &'static str,
+    /// The kernel's id of it.
+    pub id: u32,
+    /// Its type, as `bpftool` prints it.
+    pub kind: &'static str,
+    /// Bytes of a key.
+    pub key_size: u32,
+    /// Bytes of a value.
+    pub value_size: u32,
+    /// Entries that it can hold; of a ring buffer, its bytes.
+    pub max_entries: u32,
+    /// Entries in use, where that can be counted.
+    pub entries: Option<u32>,
+    /// Bytes of memory that the kernel charges for it.
+    pub memory_bytes: u64,
+}
+
+/// A program where it is attached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProgramRow {
+    /// Its name.
+    pub name: String,
+    /// The kernel's id of it.
+    pub id: u32,
+    /// `cgroup connect4`, `tcx ingress` and the like.
+    pub attach: String,
+    /// Interface index, of a tcx program.
+    pub ifindex: Option<u32>,
+    /// Cgroup id, of a cgroup program.
+    pub cgroup_id: Option<u64>,
+    /// Instructions that the verifier walked.
+    pub verified_insns: u32,
+    /// Bytes of machine code.
+    pub jited_bytes: u32,
+    /// Runs, where the kernel counts them (`kernel.bpf_stats_enabled`).
+    pub run_count: u64,
+    /// Time spent in them, in nanoseconds.
+    pub run_time_ns: u64,
+}
+
+/// A counter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CounterRow {
+    /// What it counts.
+    pub metric: Metric,
+    /// Packets or calls, over all CPUs.
+    pub packets: u64,
+    /// Bytes, over all CPUs.
+    pub bytes: u64,
+}
+
+impl Inspector {
+    /// Opens a node's maps by their pins.
+    ///
+    /// # Errors
+    /// A map is not pinned there, or has another layout than this version's.
+    pub fn open(pin_dir: &Path) -> Result<Self, Error> {
+        let pins = Pins::new(pin_dir);
+        let maps = Maps {
+            services: Table::new(pins.require_map(&SVC_V4)?, SVC_V4),
+            endpoints: Table::new(pins.require_map(&ENDPOINTS)?, ENDPOINTS),
+            node_addresses: Table::new(pins.require_map(&NODE_ADDRS)?, NODE_ADDRS),
+            config: Table::new(pins.require_map(&CONFIG)?, CONFIG),
+            names: Table::new(pins.require_map(&NAMES)?, NAMES),
+            flows: Table::new(pins.require_map(&CT_V4)?, CT_V4),
+            metrics: Table::new(pins.require_map(&METRICS)?, METRICS),
+        };
+        Ok(Self { pins, maps })
+    }
+
+    /// The service tables as they are, undecoded.
+    pub(crate) fn dump(&self) -> Result<Dump, Error> {
+        let backends = self.pins.require_map(&BACKENDS_V4)?;
+        let info: sys::MapInfo = sys::info(backends.as_fd()).context(|| "inspect map BACKENDS_V4".to_owned())?;
+        // Heads before rows: a list that a head names is complete when the head can be read.
+        let heads = self.maps.services.dump()?;
+        let rows = MappedRows::new(backends.as_fd(), info.max_entries, false)?.load();
+        let names = self.names(NAME_SERVICE)?.into_iter().collect();
+        Ok(Dump { heads, rows, names })
+    }
+
+    /// Service heads with their backends, sorted by name.
+    ///
+    /// # Errors
+    /// A map cannot be read.
+    pub fn services(&self) -> Result<Vec<ServiceRow>, Error> {
+        let pods: HashMap<Ipv4Addr, String> = self.endpoints()?.into_iter().map(|row| (row.address, row.pod)).collect();
+        Ok(decode_services(&self.dump()?, |address| pods.get(&address).cloned()))
+    }
+
+    /// Endpoints of this node, sorted by address.
+    ///
+    /// # Errors
+    /// A map cannot be read.
+    pub fn endpoints(&self) -> Result<Vec<EndpointRow>, Error> {
+        let mut names = self.names(NAME_ENDPOINT)?;
+        let mut rows: Vec<EndpointRow> = self
+            .maps
+            .endpoints
+            .dump()?
+            .into_iter()
+            .map(|(address, endpoint)| EndpointRow {
+                address: address.into(),
+                pod: names.remove(&endpoint.id).unwrap_or_default(),
+                id: endpoint.id,
+                ifindex: endpoint.ifindex,
+                host_mac: endpoint.host_mac,
+                pod_mac: endpoint.pod_mac,
+            })
+            .collect();
+        rows.sort_unstable_by_key(|row| row.address);
+        Ok(rows)
+    }
+
+    /// Addresses at which node ports answer, sorted.
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub fn node_addresses(&self) -> Result<Vec<Ipv4Addr>, Error> {
+        let mut addresses: Vec<Ipv4Addr> =
+            self.maps.node_addresses.dump()?.into_iter().map(|(address, _)| address.into()).collect();
+        addresses.sort_unstable();
+        Ok(addresses)
+    }
+
+    /// The maps, by name.
+    ///
+    /// # Errors
+    /// A map cannot be read.
+    pub fn maps(&self) -> Result<Vec<MapRow>, Error> {
+        let mut rows = MAPS.iter().map(|spec| self.map_row(spec)).collect::<Result<Vec<_>, _>>()?;
+        rows.sort_unstable_by_key(|row| row.name);
+        Ok(rows)
+    }
+
+    /// The programs, each where it is attached, by the name of its pin.
+    ///
+    /// # Errors
+    /// A pin cannot be read.
+    pub fn programs(&self) -> Result<Vec<ProgramRow>, Error> {
+        let mut rows = Vec::new();
+        for name in self.pins.links()? {
+            let path = self.pins.link(&name);
+            let what = || format!("inspect {}", path.display());
+            let Some(link) = sys::open_pin(&path).context(what)? else { continue };
+            let link: sys::LinkInfo = sys::info(link.as_fd()).context(what)?;
+            let program = sys::program_by_id(link.prog_id).context(what)?;
+            rows.push(program_row(&name, &link, &sys::info(program.as_fd()).context(what)?));
+        }
+        Ok(rows)
+    }
+
+    /// The counters, by number.
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub fn counters(&self) -> Result<Vec<CounterRow>, Error> {
+        let cpus =
+            aya::util::nr_cpus().map_err(|(path, source)| Error::Sys { what: format!("read {path}"), source })?;
+        let row = |&metric: &Metric| {
+            let per_cpu = self.maps.metrics.per_cpu(metric as u32, cpus)?;
+            let packets = per_cpu.iter().map(|counter| counter.packets).sum();
+            let bytes = per_cpu.iter().map(|counter| counter.bytes).sum();
+            Ok(CounterRow { metric, packets, bytes })
+        };
+        Metric::ALL.iter().map(row).collect()
+    }
+
+    fn names(&self, kind: u32) -> Result<HashMap<u32, String>, Error> {
+        let names = self.maps.names.dump()?.into_iter().filter(|(key, _)| key.kind == kind);
+        Ok(names.map(|(key, name)| (key.id, name.as_str().to_owned())).collect())
+    }
+
+    fn map_row(&self, spec: &MapSpec) -> Result<MapRow, Error> {
+        let fd = self.pins.require_map(spec)?;
+        let info: sys::MapInfo = sys::info(fd.as_fd()).context(|| format!("inspect map {}", spec.name))?;
+        let maps = &self.maps;
+        let entries = match spec.name {
+            name if name == SVC_V4.name => Some(maps.services.dump()?.len()),
+            name if name == ENDPOINTS.name => Some(maps.endpoints.dump()?.len()),
+            name if name == NODE_ADDRS.name => Some(maps.node_addresses.dump()?.len()),
+            name if name == NAMES.name => Some(maps.names.dump()?.len()),
+            name if name == CT_V4.name => Some(maps.flows.dump()?.len()),
+            name if name == BACKENDS_V4.name => Some(self.rows_in_use()?),
+            _ => None,
+        };
+        Ok(MapRow {
+            name: spec.name,
+            id: info.id,
+            kind: spec.kind.name(),
+            key_size: info.key_size,
+            value_size: info.value_size,
+            max_entries: if spec.kind == MapKind::SkStorage { 0 } else { info.max_entries },
+            entries: entries.map(|count| count as u32),
+            memory_bytes: memory_bytes(&fd),
+        })
+    }
+
+    fn rows_in_use(&self) -> Result<usize, Error> {
+        let mut lists: Vec<(u32, u32)> = self
+            .maps
+            .services
+            .dump()?
+            .into_iter()
+            .map(|(_, head)| (head.base, head.active.saturating_add(head.terminating)))
+            .collect();
+        lists.sort_unstable();
+        lists.dedup();
+        Ok(lists.iter().map(|&(_, len)| len as usize).sum())
+    }
+}
+
+fn program_row(pin: &str, link: &sys::LinkInfo, info: &sys::ProgInfo) -> ProgramRow {
+    let name = info.name.split(|&byte| byte == 0).next().unwrap_or_default();
+    let (attach, ifindex, cgroup_id) = match link.kind {
+        LINK_CGROUP => (format!("cgroup {}", pin.trim_start_matches("cgroup_")), None, Some(link.target)),
+        LINK_TCX => {
+            let direction = match (link.target >> 32) as u32 {
+                TCX_INGRESS => "ingress",
+                TCX_EGRESS => "egress",
+                _ => "unknown",
+            };
+            (format!("tcx {direction}"), Some(link.target as u32), None)
+        }
+        kind => (format!("link type {kind}"), None, None),
+    };
+    ProgramRow {
+        name: String::from_utf8_lossy(name).into_owned(),
+        id: info.id,
+        attach,
+        ifindex,
+        cgroup_id,
+        verified_insns: info.verified_insns,
+        jited_bytes: info.jited_len,
+        run_count: info.run_count,
+        run_time_ns: info.run_time_ns,
+    }
+}
+
+/// The kernel tells this in the descriptor's information alone; 0 where it does not.
+fn memory_bytes(fd: &std::os::fd::OwnedFd) -> u64 {
+    use std::os::fd::AsRawFd as _;
+    let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("memlock:"));
+    line.and_then(|value| value.trim().parse().ok()).unwrap_or(0)
+}

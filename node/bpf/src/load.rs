@@ -1,0 +1,86 @@
+//! The embedded objects, loaded into the kernel.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd as _, OwnedFd};
+
+use aya::programs::{Program, ProgramError};
+use aya::{Ebpf, EbpfLoader};
+use skep_abi::{MAPS, MapKind};
+
+use crate::datapath::Sizes;
+use crate::error::Context as _;
+use crate::pin::Pins;
+use crate::{Error, sys};
+
+const OBJECTS: [(&str, &[u8], &[&str]); 4] = [
+    (
+        "cgroup_sock",
+        aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/cgroup_sock")),
+        &["connect4", "sendmsg4", "recvmsg4", "getpeername4"],
+    ),
+    ("pod_egress", aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/pod_egress")), &["pod_egress"]),
+    ("host_ingress", aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/host_ingress")), &["host_ingress"]),
+    ("host_egress", aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/host_egress")), &["host_egress"]),
+];
+
+/// The programs, verified and loaded, attached to nothing.
+#[derive(Debug)]
+pub(crate) struct Programs {
+    by_name: BTreeMap<&'static str, OwnedFd>,
+}
+
+impl Programs {
+    /// Loads every program. Maps that are pinned are adopted after a check, others are created and pinned.
+    pub(crate) fn load(pins: &Pins, sizes: &Sizes) -> Result<Self, Error> {
+        for spec in &MAPS {
+            pins.open_map(spec)?;
+        }
+        let mut by_name = BTreeMap::new();
+        for (object, bytes, programs) in OBJECTS {
+            let mut ebpf =
+                loader(pins, sizes).load(bytes).map_err(|source| Error::Object { object, source: Box::new(source) })?;
+            for &program in programs {
+                let fd = load_program(&mut ebpf, program)
+                    .map_err(|source| Error::Program { program, source: Box::new(source) })?;
+                by_name.insert(program, fd);
+            }
+        }
+        // Created from the objects, which might have been built of another version of the layout than this crate.
+        for spec in &MAPS {
+            if pins.open_map(spec)?.is_none() {
+                let map = sys::map_create(spec, sizes.of(spec)).context(|| format!("create map {}", spec.name))?;
+                sys::pin(map.as_fd(), &pins.map(spec)).context(|| format!("pin map {}", spec.name))?;
+            }
+        }
+        Ok(Self { by_name })
+    }
+
+    /// A loaded program.
+    pub(crate) fn get(&self, name: &str) -> &OwnedFd {
+        self.by_name.get(name).expect("every program is loaded at the start")
+    }
+}
+
+fn loader<'a>(pins: &Pins, sizes: &Sizes) -> EbpfLoader<'a> {
+    let mut loader = EbpfLoader::new();
+    for spec in &MAPS {
+        loader.map_pin_path(spec.name, pins.map(spec));
+        // Socket storage has no size, and that of arrays which programs index is part of the layout.
+        if !matches!(spec.kind, MapKind::SkStorage | MapKind::RingBuf) {
+            loader.map_max_entries(spec.name, sizes.of(spec));
+        }
+    }
+    loader
+}
+
+fn load_program(ebpf: &mut Ebpf, name: &str) -> Result<OwnedFd, ProgramError> {
+    let not_loaded = || ProgramError::NotLoaded;
+    let program = ebpf.program_mut(name).ok_or_else(not_loaded)?;
+    match program {
+        Program::CgroupSockAddr(program) => program.load()?,
+        Program::SchedClassifier(program) => program.load()?,
+        _ => return Err(ProgramError::UnexpectedProgramType),
+    }
+    let fd = program.fd()?.as_fd().try_clone_to_owned();
+    fd.map_err(ProgramError::IOError)
+}

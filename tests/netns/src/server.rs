@@ -1,0 +1,97 @@
+//! A server in a pod: answers every connection and datagram with its own name and the caller's address.
+
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use skep_testkit::Netns;
+
+/// How often a server looks whether it is to end.
+const TICK: Duration = Duration::from_millis(50);
+
+/// TCP and UDP servers on one port. They end with their guard.
+pub struct Server {
+    stop: Arc<AtomicBool>,
+    listener: Arc<TcpListener>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Starts them in a namespace.
+    ///
+    /// # Panics
+    /// The port is taken.
+    pub fn start(netns: &Netns, name: &str, port: u16) -> Self {
+        let (listener, datagrams) = netns
+            .enter(|| {
+                let any = (Ipv4Addr::UNSPECIFIED, port);
+                (TcpListener::bind(any).expect("bind TCP"), UdpSocket::bind(any).expect("bind UDP"))
+            })
+            .expect("enter the pod");
+        let (listener, stop) = (Arc::new(listener), Arc::new(AtomicBool::new(false)));
+        let tcp = {
+            let (listener, stop, name) = (Arc::clone(&listener), Arc::clone(&stop), name.to_owned());
+            std::thread::spawn(move || serve_tcp(&listener, &stop, &name))
+        };
+        let udp = {
+            let (stop, name) = (Arc::clone(&stop), name.to_owned());
+            std::thread::spawn(move || serve_udp(&datagrams, &stop, &name))
+        };
+        Self { stop, listener, threads: vec![tcp, udp] }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        // SAFETY: the descriptor is the listener's, which lives; shutting it down wakes `accept`.
+        unsafe { libc::shutdown(self.listener.as_raw_fd(), libc::SHUT_RDWR) };
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn serve_tcp(listener: &TcpListener, stop: &Arc<AtomicBool>, name: &str) {
+    let mut threads: Vec<JoinHandle<()>> = Vec::new();
+    while let Ok((stream, peer)) = listener.accept() {
+        threads.retain(|thread| !thread.is_finished());
+        let (stop, greeting) = (Arc::clone(stop), format!("{name} {peer}\n"));
+        threads.push(std::thread::spawn(move || {
+            let _ = echo(stream, &stop, &greeting);
+        }));
+    }
+    for thread in threads {
+        let _ = thread.join();
+    }
+}
+
+/// A greeting, then whatever the caller sends.
+fn echo(mut stream: TcpStream, stop: &AtomicBool, greeting: &str) -> io::Result<()> {
+    stream.set_read_timeout(Some(TICK))?;
+    stream.write_all(greeting.as_bytes())?;
+    let mut buffer = [0; 4096];
+    while !stop.load(Ordering::Acquire) {
+        match stream.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(len) => stream.write_all(&buffer[..len])?,
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    stream.shutdown(Shutdown::Both)
+}
+
+fn serve_udp(socket: &UdpSocket, stop: &AtomicBool, name: &str) {
+    let _ = socket.set_read_timeout(Some(TICK));
+    let mut buffer = [0; 2048];
+    while !stop.load(Ordering::Acquire) {
+        let Ok((_, peer)) = socket.recv_from(&mut buffer) else { continue };
+        let peer: SocketAddr = peer;
+        let _ = socket.send_to(format!("{name} {peer}\n").as_bytes(), peer);
+    }
+}

@@ -1,0 +1,8 @@
+//! The datapath under real sockets.
+#![allow(clippy::unwrap_used)]
+
+mod node_port;
+mod pods;
+mod programs;
+mod sockets;
+mod survival;
