@@ -7,9 +7,33 @@
 //! Invariants: nothing here reads a clock, a random source or a file; no function panics on input; a decoded object is
 //! always of the registered type, and what it encodes decodes to itself.
 
+mod decode;
+mod endpoint;
+mod field;
+mod kind;
+mod kinds;
+mod metadata;
+mod names;
+mod patch;
+mod pod_spec;
+mod quantity;
+mod registry;
+mod selector;
 mod strategy;
+mod table;
+mod typed;
+mod workload;
 
+pub use field::{Errors, Path};
+pub use kind::{ApiObject, HasScope, Kind};
+pub use metadata::{validate_metadata, validate_metadata_update};
+pub use patch::{Field as PatchField, Lists as PatchLists, PatchError, Type as PatchType, strategic_merge};
+pub use quantity::{Quantity, QuantityError};
+pub use registry::Registry;
+pub use selector::{FieldSelector, FieldTerm, LabelSelector, Operator, Requirement, SelectorError};
 pub use strategy::{
-    Allocated, Cell, Claim, Column, ColumnType, DecodeError, Decoded, FieldError, FieldErrorKind, Object, Pools, Resource,
-    Scale, Scope, Strategy, Subresource,
+    Allocated, Cell, Claim, Column, ColumnType, DecodeError, Decoded, FieldError, FieldErrorKind, Object, Pools,
+    Resource, Scale, Scope, Strategy, Subresource,
 };
+pub use table::human_duration;
+pub use typed::{Typed, TypedObject, typed_mut, typed_ref};

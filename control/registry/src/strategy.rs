@@ -253,4 +253,6 @@ pub trait Strategy: Send + Sync {
     fn fields(&self, object: &dyn Object) -> Vec<(&'static str, String)>;
     /// Which field selectors are known; others get a 400.
     fn field_names(&self) -> &'static [&'static str];
+    /// How a strategic merge patch treats this kind's lists; for [`strategic_merge`](crate::strategic_merge).
+    fn patch_type(&self) -> &'static crate::patch::Type;
 }

@@ -1,0 +1,103 @@
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+
+fn apply(original: Value, patch: &Value) -> Value {
+    strategic_merge(original, patch, &POD).unwrap()
+}
+
+#[test]
+fn containers_merge_by_name_and_ports_by_number() {
+    let original = json!({"spec": {"containers": [
+        {"name": "a", "image": "x", "ports": [{"containerPort": 80, "name": "web"}]}, {"name": "b", "image": "y"}]}});
+    let patch = json!({"spec": {"containers": [
+        {"name": "a", "ports": [{"containerPort": 80, "name": null, "protocol": "UDP"}, {"containerPort": 81}]},
+        {"name": "c", "image": "z", "command": null}]}});
+    let expected = json!({"spec": {"containers": [
+        {"name": "a", "image": "x", "ports": [{"containerPort": 80, "protocol": "UDP"}, {"containerPort": 81}]},
+        {"name": "b", "image": "y"}, {"name": "c", "image": "z"}]}});
+    assert_eq!(apply(original, &patch), expected);
+}
+
+#[test]
+fn lists_without_a_key_are_replaced() {
+    let original = json!({"spec": {"tolerations": [{"key": "a"}], "nodeSelector": {"a": "1", "b": "2"}}});
+    let patch = json!({"spec": {"tolerations": [{"key": "b"}], "nodeSelector": {"a": null, "c": "3"}}});
+    let expected = json!({"spec": {"tolerations": [{"key": "b"}], "nodeSelector": {"b": "2", "c": "3"}}});
+    assert_eq!(apply(original, &patch), expected);
+}
+
+#[test]
+fn directives_delete_and_replace() {
+    let original =
+        || json!({"spec": {"containers": [{"name": "a"}, {"name": "b"}], "securityContext": {"fsGroup": 1}}});
+    let patch = json!({"spec": {"containers": [{"name": "a", "$patch": "delete"}]}});
+    assert_eq!(apply(original(), &patch)["spec"]["containers"], json!([{"name": "b"}]));
+    let patch = json!({"spec": {"containers": [{"$patch": "replace"}, {"name": "z"}]}});
+    assert_eq!(apply(original(), &patch)["spec"]["containers"], json!([{"name": "z"}]));
+    let patch = json!({"spec": {"securityContext": {"$patch": "replace", "runAsUser": 3}}});
+    assert_eq!(apply(original(), &patch)["spec"]["securityContext"], json!({"runAsUser": 3}));
+    let patch = json!({"spec": {"securityContext": {"$patch": "delete"}}});
+    assert_eq!(apply(original(), &patch)["spec"]["securityContext"], json!({}));
+    let error = strategic_merge(original(), &json!({"$patch": "x"}), &POD).unwrap_err();
+    assert_eq!(error.to_string(), "unknown patch type: x");
+}
+
+#[test]
+fn retain_keys_removes_what_is_not_listed() {
+    let original = json!({"spec": {"strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1}}}});
+    let patch = json!({"spec": {"strategy": {"$retainKeys": ["type"], "type": "Recreate"}}});
+    let merged = strategic_merge(original.clone(), &patch, &DEPLOYMENT).unwrap();
+    assert_eq!(merged, json!({"spec": {"strategy": {"type": "Recreate"}}}));
+    let patch = json!({"spec": {"strategy": {"$retainKeys": ["type"], "other": 1}}});
+    assert!(strategic_merge(original, &patch, &DEPLOYMENT).is_err());
+}
+
+#[test]
+fn primitives_are_added_removed_and_ordered() {
+    let original = json!({"metadata": {"finalizers": ["a", "b", "c"]}});
+    let patch = json!({"metadata": {"$deleteFromPrimitiveList/finalizers": ["b"], "finalizers": ["d"],
+        "$setElementOrder/finalizers": ["d", "a"]}});
+    assert_eq!(apply(original, &patch), json!({"metadata": {"finalizers": ["c", "d", "a"]}}));
+}
+
+#[test]
+fn element_order_keeps_what_only_the_server_knows() {
+    let original = json!({"spec": {"containers": [{"name": "a"}, {"name": "server"}, {"name": "b"}]}});
+    let patch = json!({"spec": {"$setElementOrder/containers": [{"name": "b"}, {"name": "new"}, {"name": "a"}],
+        "containers": [{"name": "new"}]}});
+    let merged = apply(original, &patch);
+    let names: Vec<&str> =
+        merged["spec"]["containers"].as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["server", "b", "new", "a"]);
+}
+
+#[test]
+fn malformed_patches_are_refused() {
+    for patch in [
+        json!([]),
+        json!({"spec": {"containers": [{"image": "x"}]}}),
+        json!({"spec": {"containers": ["x"]}}),
+        json!({"spec": {"$setElementOrder/containers": 1, "containers": []}}),
+        json!({"metadata": {"$deleteFromPrimitiveList/finalizers": "a"}}),
+    ] {
+        assert!(strategic_merge(json!({}), &patch, &POD).is_err(), "{patch}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_patch_without_nulls_is_idempotent(names in proptest::collection::vec("[a-c]", 0..4), image in "[x-z]") {
+        let mut containers = Vec::new();
+        for name in &names {
+            if !containers.iter().any(|c: &Value| c["name"] == json!(name)) {
+                containers.push(json!({"name": name, "image": image}));
+            }
+        }
+        let original = json!({"spec": {"containers": [{"name": "a", "image": "o", "stdin": true}]}});
+        let patch = json!({"spec": {"containers": containers}});
+        let once = apply(original, &patch);
+        prop_assert_eq!(apply(once.clone(), &patch), once);
+    }
+}

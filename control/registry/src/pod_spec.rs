@@ -1,0 +1,9 @@
+//! The pod spec, which pods and the templates of workloads share.
+
+mod default;
+mod qos;
+mod validate;
+
+pub(crate) use default::{default_pod, default_spec};
+pub(crate) use qos::qos_class;
+pub(crate) use validate::{validate_quantity, validate_spec};
