@@ -1,4 +1,4 @@
-//! The `skep` command. Under the name `skep-cni` it is the CNI plugin that the container runtime calls.
+//! The `skep` command. Under the names `skep-cni` and `loopback` it is the CNI plugin that the container runtime calls.
 
 mod clean;
 mod net;
@@ -36,7 +36,7 @@ enum Verb {
 
 fn main() -> ExitCode {
     let called_as = std::env::args_os().next().unwrap_or_default();
-    if std::path::Path::new(&called_as).file_name().is_some_and(|name| name == "skep-cni") {
+    if skep_network::is_plugin(&called_as) {
         return skep_network::plugin_main();
     }
     let outcome = match Args::parse().verb {

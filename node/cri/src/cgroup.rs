@@ -88,15 +88,18 @@ impl Cgroups {
         self.hierarchies.iter().find(|hierarchy| hierarchy.unified).expect("detect refuses a host without one")
     }
 
-    /// Makes `cgroup` and its parents in every hierarchy, with the controllers of cgroup2 passed down to it.
+    /// Makes `cgroup` and its parents in every hierarchy, for cgroups below it: the controllers of cgroup2 are passed down to
+    /// those, so that it takes no processes itself.
     ///
     /// # Errors
     /// A directory cannot be made.
     pub fn ensure(&self, cgroup: &str) -> Result<(), CgroupError> {
-        self.hierarchies.iter().try_for_each(|hierarchy| ensure_in(hierarchy, cgroup))
+        self.hierarchies.iter().try_for_each(|hierarchy| ensure_in(hierarchy, cgroup))?;
+        pass_controllers_down(&self.unified().dir(cgroup));
+        Ok(())
     }
 
-    /// Makes `cgroup` in cgroup2 alone.
+    /// Makes `cgroup` in cgroup2 alone, for processes.
     ///
     /// # Errors
     /// The directory cannot be made.
@@ -206,9 +209,6 @@ fn ensure_in(hierarchy: &Hierarchy, cgroup: &str) -> Result<(), CgroupError> {
         if hierarchy.controllers.iter().any(|controller| controller == "cpuset") {
             inherit_cpuset(&dir)?;
         }
-    }
-    if hierarchy.unified {
-        pass_controllers_down(&dir);
     }
     Ok(())
 }

@@ -302,19 +302,28 @@ async fn supervise(launch: Arc<Launch>, current: Arc<Mutex<Arc<Process>>>) {
     }
 }
 
-/// Ends the containerd recorded under `state_dir`, everything in the node's cgroup, and what they left: mounts, sockets,
-/// namespaces, cgroup directories, and containerd's own directory. For a node whose daemon is dead; the caller is
-/// spared even if it is inside of the cgroup.
+/// Ends the containerd recorded under `state_dir`, everything in the node's cgroup, and what they left outside of containerd's
+/// own directory: mounts, sockets, namespaces, cgroup directories. For a node whose daemon is dead; the caller is spared even
+/// if it is inside of the cgroup.
 ///
 /// # Errors
-/// Processes do not end, or a directory cannot be removed.
-pub fn clean(state_dir: &Path, cgroup: &str) -> Result<(), ContainerdError> {
+/// Processes do not end, or something cannot be removed.
+pub fn end(state_dir: &Path, cgroup: &str) -> Result<(), ContainerdError> {
     if let Some(process) = launch::recorded(state_dir)? {
         process.terminate(STOP_GRACE).map_err(ContainerdError::Process)?;
     }
     let cgroups = Cgroups::detect()?;
     cgroups.kill(cgroup)?;
-    launch::remove_remains(state_dir)?;
+    launch::detach_remains(state_dir)?;
     cgroups.remove(cgroup)?;
     Ok(())
+}
+
+/// As [`end`]; then containerd's directory goes as well, with all images and logs of its own.
+///
+/// # Errors
+/// As for [`end`].
+pub fn clean(state_dir: &Path, cgroup: &str) -> Result<(), ContainerdError> {
+    end(state_dir, cgroup)?;
+    launch::remove_dir(state_dir)
 }

@@ -25,4 +25,4 @@ pub(crate) const SOCKET_PATH_LEN_MAX: usize = 107;
 
 pub use cgroup::{CgroupError, Cgroups, Hierarchy};
 pub use client::{Client, Error};
-pub use containerd::{Containerd, ContainerdError, Options, clean};
+pub use containerd::{Containerd, ContainerdError, Options, clean, end};

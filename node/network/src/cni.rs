@@ -5,7 +5,7 @@ mod config;
 mod handle;
 mod result;
 
-pub use config::Config;
+pub(crate) use config::Config;
 pub use handle::handle;
 pub(crate) use result::{Address, Interface, Outcome, Route};
 
@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 /// The versions that are understood, oldest first.
-pub const VERSIONS: [&str; 5] = ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
+pub(crate) const VERSIONS: [&str; 5] = ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
 const NAME_LEN_MAX: usize = 15;
 
 /// One call of the plugin: the environment variables `CNI_…`, and standard input.
@@ -81,7 +81,7 @@ pub struct Error {
 }
 
 impl Error {
-    /// The version of the configuration is not one of [`VERSIONS`].
+    /// The version of the configuration is not one of ours.
     pub const INCOMPATIBLE_VERSION: u32 = 1;
     /// An environment variable is missing or malformed.
     pub const ENVIRONMENT: u32 = 4;
@@ -124,8 +124,7 @@ impl Error {
 }
 
 /// The answer to VERSION.
-#[must_use]
-pub fn version_json(cni_version: &str) -> String {
+pub(crate) fn version_json(cni_version: &str) -> String {
     serde_json::json!({ "cniVersion": cni_version, "supportedVersions": VERSIONS }).to_string()
 }
 

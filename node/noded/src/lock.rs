@@ -27,7 +27,11 @@ impl Lock {
                 let mut pid = String::new();
                 // Only for the message.
                 let _ = file.read_to_string(&mut pid);
-                bail!("a node with state directory {} is running (pid {}): end it first", state_dir.display(), pid.trim());
+                bail!(
+                    "a node with state directory {} is running (pid {}): end it first",
+                    state_dir.display(),
+                    pid.trim()
+                );
             }
             Err((_, error)) => return Err(error).with_context(|| format!("lock {}", path.display())),
         };

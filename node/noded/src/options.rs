@@ -95,7 +95,7 @@ impl Options {
 
     /// The node's directory in bpffs.
     pub(crate) fn pin_dir(&self) -> PathBuf {
-        pin_dir(&self.name)
+        skep_bpf::pin_dir(&self.name)
     }
 
     /// Where the plugin and the CLI reach the daemon.
@@ -118,10 +118,6 @@ pub(crate) fn validate_name(name: &str) -> Result<()> {
 
 pub(crate) fn cgroup(name: &str) -> String {
     format!("/skep-{name}")
-}
-
-pub(crate) fn pin_dir(name: &str) -> PathBuf {
-    PathBuf::from("/sys/fs/bpf/skep").join(name)
 }
 
 fn overlap(a: Ipv4Net, b: Ipv4Net) -> bool {

@@ -2,7 +2,7 @@
 
 mod view;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client};
+use skep_observe::Timing;
 use skep_telemetry::{Family, Histogram, Labels, Registry};
 use tokio_util::sync::CancellationToken;
 
@@ -30,27 +31,18 @@ pub(crate) trait Tables: Send + Sync + 'static {
     fn carry_out(&self, step: &Step) -> Result<usize>;
 }
 
-/// How long it takes until the kernel has what the cluster says.
-struct Delays {
-    /// From the change that the slice's controller notes in the slice.
-    programming: Family<Labels, Histogram>,
-    /// From the event's arrival.
-    sync: Family<Labels, Histogram>,
-}
+static PROGRAMMING: LazyLock<Family<Labels, Histogram>> = LazyLock::new(|| {
+    let help = "From the change of an endpoint to the write to the kernel";
+    Registry::global().durations("skep_network_programming_duration", help)
+});
+static SYNC: LazyLock<Family<Labels, Histogram>> = LazyLock::new(|| {
+    let help = "From the arrival of watch events to the write to the kernel";
+    Registry::global().durations("skep_service_sync_duration", help)
+});
 
 /// Watches and writes until `stop`. Before both watches have shown everything once, nothing is written, so that what a
 /// daemon before this one wrote keeps serving; the first write is of the whole.
-pub(crate) async fn run<T: Tables>(client: Client, tables: Arc<T>, stop: CancellationToken) {
-    let delays = Delays {
-        programming: Registry::global().durations(
-            "skep_network_programming_duration",
-            "From the change of an endpoint, as its EndpointSlice notes it, to the write to the kernel",
-        ),
-        sync: Registry::global().durations(
-            "skep_service_sync_duration",
-            "From the arrival of a watch event to the write to the kernel",
-        ),
-    };
+pub(crate) async fn run<T: Tables>(client: Client, tables: Arc<T>, timing: Arc<Timing>, stop: CancellationToken) {
     let mut inputs = std::pin::pin!(inputs(client).ready_chunks(BATCH_MAX));
     let mut view = View::new();
     // While the tables refuse, events are only taken in.
@@ -73,7 +65,7 @@ pub(crate) async fn run<T: Tables>(client: Client, tables: Arc<T>, stop: Cancell
             view.take(input);
         }
         if retry_at.is_none()
-            && let Err(error) = write(&mut view, &tables, &delays, arrived).await
+            && let Err(error) = write(&mut view, &tables, &timing, arrived).await
         {
             tracing::error!(error = format!("{error:#}"), "services are not written; all are offered again");
             view.distrust();
@@ -82,12 +74,7 @@ pub(crate) async fn run<T: Tables>(client: Client, tables: Arc<T>, stop: Cancell
     }
 }
 
-async fn write<T: Tables>(
-    view: &mut View,
-    tables: &Arc<T>,
-    delays: &Delays,
-    arrived: Instant,
-) -> Result<()> {
+async fn write<T: Tables>(view: &mut View, tables: &Arc<T>, timing: &Timing, arrived: Instant) -> Result<()> {
     for problem in view.problems() {
         tracing::warn!(%problem, "left out");
     }
@@ -99,9 +86,10 @@ async fn write<T: Tables>(
     };
     let operations = tokio::task::spawn_blocking(move || tables.carry_out(&step)).await??;
     let labels = Labels::new();
-    delays.sync.get_or_create(&labels).observe(arrived.elapsed().as_secs_f64());
+    SYNC.get_or_create(&labels).observe(arrived.elapsed().as_secs_f64());
     for delay in view.written() {
-        delays.programming.get_or_create(&labels).observe(delay.as_secs_f64());
+        PROGRAMMING.get_or_create(&labels).observe(delay.as_secs_f64());
+        timing.observe(delay);
     }
     tracing::debug!(services = count, operations, full, us = arrived.elapsed().as_micros(), "services written");
     Ok(())

@@ -133,8 +133,7 @@ impl Launch {
             let cgroup = format!("{}/{part}", self.options.cgroup);
             self.cgroups.kill(&cgroup)?;
         }
-        remove_remains_of_shims(&self.dir);
-        unmount_below(&self.options.state_dir)?;
+        detach_remains(&self.options.state_dir)?;
         for part in ["pods", "containerd"] {
             self.cgroups.remove(&format!("{}/{part}", self.options.cgroup))?;
         }
@@ -230,20 +229,23 @@ pub(super) fn recorded(state_dir: &Path) -> Result<Option<Process>, ContainerdEr
     Process::open(&identity).map_err(ContainerdError::Process)
 }
 
-/// Mounts below `state_dir`, the shims' sockets outside of it, and containerd's directory.
-pub(super) fn remove_remains(state_dir: &Path) -> Result<(), ContainerdError> {
+/// The shims' sockets and the mounts below `state_dir`.
+pub(super) fn detach_remains(state_dir: &Path) -> Result<(), ContainerdError> {
+    remove_shim_sockets(&state_dir.join("containerd"));
+    unmount_below(state_dir)
+}
+
+/// Containerd's directory; to be done when nothing is mounted there any more.
+pub(super) fn remove_dir(state_dir: &Path) -> Result<(), ContainerdError> {
     let dir = state_dir.join("containerd");
-    remove_remains_of_shims(&dir);
-    unmount_below(state_dir)?;
     match fs::remove_dir_all(&dir) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(file(&dir, error)),
         _ => Ok(()),
     }
 }
 
-/// A shim's socket is outside of our directory; the file `address` of its bundle says where. The bundle itself goes too:
-/// a containerd that finds one tries to reach its shim.
-fn remove_remains_of_shims(dir: &Path) {
+/// A shim's socket is outside of our directory; the file `address` of its bundle says where.
+fn remove_shim_sockets(dir: &Path) {
     let bundles = dir.join("state/io.containerd.runtime.v2.task/k8s.io");
     for bundle in fs::read_dir(&bundles).into_iter().flatten().flatten() {
         let Ok(address) = fs::read_to_string(bundle.path().join("address")) else { continue };

@@ -10,19 +10,16 @@ use crate::lease::Key;
 /// What we read of it; runtimes add fields of their own, which are theirs.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Config {
+pub(crate) struct Config {
     /// The version that results are wanted in. The specification's default is its first.
     #[serde(default = "first_version")]
-    pub cni_version: String,
-    /// The network's name.
-    #[serde(default)]
-    pub name: String,
+    pub(crate) cni_version: String,
     /// The plugin's name.
     #[serde(rename = "type", default)]
-    pub kind: String,
+    pub(crate) kind: String,
     /// The daemon's socket.
     #[serde(default)]
-    pub socket: PathBuf,
+    pub(crate) socket: PathBuf,
     /// What ADD answered, for CHECK and DEL.
     #[serde(default)]
     pub(crate) prev_result: Option<serde_json::Value>,
@@ -38,7 +35,7 @@ fn first_version() -> String {
 impl Config {
     /// # Errors
     /// Not JSON, a field of the wrong type, or a version that is not ours.
-    pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Error> {
         let config: Config = serde_json::from_slice(bytes)
             .map_err(|error| Error::new(Error::DECODE, "network configuration on standard input", error.to_string()))?;
         if VERSIONS.contains(&config.cni_version.as_str()) {

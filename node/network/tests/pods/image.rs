@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 /// The name by which CRI knows the image.
-pub const IMAGE: &str = "docker.io/library/skep-test-busybox:1";
+pub(crate) const IMAGE: &str = "docker.io/library/skep-test-busybox:1";
 const BUSYBOX: &str = "/bin/busybox";
 const APPLETS: [&str; 6] = ["sh", "sleep", "wget", "httpd", "ip", "cat"];
 
 /// Writes the archive; its entry point sleeps, so that it also serves as a sandbox image.
-pub fn write(path: &Path) {
+pub(crate) fn write(path: &Path) {
     let layer = layer();
     let config = json!({
         "architecture": "amd64",

@@ -94,7 +94,8 @@ async fn pods() {
     assert!(!cgroups.processes(&place.cgroup).is_empty());
     containerd.stop().await.unwrap();
     assert_eq!(cgroups.processes(&place.cgroup), Vec::<i32>::new());
-    wait_until("the pods' links to go with their namespaces", Duration::from_secs(10), || Ok(host_links() == 0)).unwrap();
+    wait_until("the pods' links to go with their namespaces", Duration::from_secs(10), || Ok(host_links() == 0))
+        .unwrap();
     skep_cri::clean(&place.state_dir, &place.cgroup).unwrap();
     assert!(!cgroups.unified().dir(&place.cgroup).exists());
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();

@@ -10,12 +10,12 @@ use tokio_stream::wrappers::UnixListenerStream;
 
 use crate::image::IMAGE;
 
-pub const NODE_IP: &str = "192.0.2.1";
+pub(crate) const NODE_IP: &str = "192.0.2.1";
 
 /// Notes what the datapath would be told.
 #[derive(Default)]
-pub struct Recorder {
-    pub log: Mutex<Vec<String>>,
+pub(crate) struct Recorder {
+    pub(crate) log: Mutex<Vec<String>>,
 }
 
 impl Endpoints for Recorder {
@@ -31,24 +31,24 @@ impl Endpoints for Recorder {
 }
 
 /// Directories and names of one node under test. Whatever it left is removed on drop.
-pub struct Place {
-    pub state_dir: PathBuf,
-    pub cgroup: String,
+pub(crate) struct Place {
+    pub(crate) state_dir: PathBuf,
+    pub(crate) cgroup: String,
     _dir: tempfile::TempDir,
 }
 
 impl Place {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = tempfile::Builder::new().prefix("skep").tempdir().unwrap();
         let cgroup = format!("/skep-test-network-{}", std::process::id());
         Place { state_dir: dir.path().to_owned(), cgroup, _dir: dir }
     }
 
-    pub fn containerd(&self) -> skep_cri::Options {
+    pub(crate) fn containerd(&self) -> skep_cri::Options {
         skep_cri::Options::new(&self.state_dir, &self.cgroup, IMAGE)
     }
 
-    pub fn install(&self) -> Install {
+    pub(crate) fn install(&self) -> Install {
         let containerd = self.containerd();
         let socket = self.state_dir.join("run/skep.sock");
         Install { bin_dir: containerd.cni_bin_dir, conf_dir: containerd.cni_conf_dir, socket }
@@ -64,14 +64,14 @@ impl Drop for Place {
 }
 
 /// What a daemon would hold; dropped, it is as if the daemon was killed.
-pub struct Daemon {
-    pub network: Arc<Network>,
-    pub recorder: Arc<Recorder>,
+pub(crate) struct Daemon {
+    pub(crate) network: Arc<Network>,
+    pub(crate) recorder: Arc<Recorder>,
     server: tokio::task::JoinHandle<()>,
 }
 
 impl Daemon {
-    pub async fn start(place: &Place) -> Self {
+    pub(crate) async fn start(place: &Place) -> Self {
         let recorder = Arc::new(Recorder::default());
         let options = Options {
             pod_cidr: "10.99.0.0/28".parse().unwrap(),
@@ -102,7 +102,7 @@ impl Drop for Daemon {
 }
 
 /// Starts containerd with the image in it, and waits until its network is ready.
-pub async fn containerd(place: &Place, archive: &Path) -> Containerd {
+pub(crate) async fn containerd(place: &Place, archive: &Path) -> Containerd {
     let containerd = Containerd::start(place.containerd()).await.unwrap();
     if !containerd.list_images().await.unwrap().iter().any(|name| name == IMAGE) {
         assert_eq!(containerd.import_image(archive).await.unwrap(), [IMAGE]);
@@ -110,7 +110,7 @@ pub async fn containerd(place: &Place, archive: &Path) -> Containerd {
     containerd
 }
 
-pub async fn wait_network_ready(client: &Client) {
+pub(crate) async fn wait_network_ready(client: &Client) {
     for _ in 0..500 {
         let status = client.status(v1::StatusRequest::default()).await.unwrap().status.unwrap();
         if status.conditions.iter().all(|condition| condition.status) {
@@ -121,7 +121,7 @@ pub async fn wait_network_ready(client: &Client) {
     panic!("the runtime's network is not ready");
 }
 
-pub fn sandbox_config(place: &Place, name: &str) -> v1::PodSandboxConfig {
+pub(crate) fn sandbox_config(place: &Place, name: &str) -> v1::PodSandboxConfig {
     v1::PodSandboxConfig {
         metadata: Some(v1::PodSandboxMetadata {
             name: name.to_owned(),
@@ -140,7 +140,7 @@ pub fn sandbox_config(place: &Place, name: &str) -> v1::PodSandboxConfig {
 }
 
 /// A running sandbox and its address.
-pub async fn sandbox(place: &Place, client: &Client, name: &str) -> (String, String) {
+pub(crate) async fn sandbox(place: &Place, client: &Client, name: &str) -> (String, String) {
     let request =
         v1::RunPodSandboxRequest { config: Some(sandbox_config(place, name)), ..v1::RunPodSandboxRequest::default() };
     let id = client.run_pod_sandbox(request).await.unwrap().pod_sandbox_id;
@@ -148,13 +148,13 @@ pub async fn sandbox(place: &Place, client: &Client, name: &str) -> (String, Str
     (id, status.network.unwrap().ip)
 }
 
-pub async fn sandbox_status(client: &Client, id: &str) -> Result<v1::PodSandboxStatus, skep_cri::Error> {
+pub(crate) async fn sandbox_status(client: &Client, id: &str) -> Result<v1::PodSandboxStatus, skep_cri::Error> {
     let request = v1::PodSandboxStatusRequest { pod_sandbox_id: id.to_owned(), verbose: false };
     Ok(client.pod_sandbox_status(request).await?.status.unwrap())
 }
 
 /// A running container in that sandbox.
-pub async fn container(place: &Place, client: &Client, sandbox: (&str, &str), command: &[&str]) -> String {
+pub(crate) async fn container(place: &Place, client: &Client, sandbox: (&str, &str), command: &[&str]) -> String {
     let (id, name) = sandbox;
     let config = v1::ContainerConfig {
         metadata: Some(v1::ContainerMetadata { name: "main".to_owned(), attempt: 0 }),
@@ -174,14 +174,14 @@ pub async fn container(place: &Place, client: &Client, sandbox: (&str, &str), co
     container_id
 }
 
-pub async fn exec(client: &Client, container_id: &str, command: &[&str]) -> (i32, String) {
+pub(crate) async fn exec(client: &Client, container_id: &str, command: &[&str]) -> (i32, String) {
     let cmd = command.iter().map(|word| (*word).to_owned()).collect();
     let request = v1::ExecSyncRequest { container_id: container_id.to_owned(), cmd, timeout: 20 };
     let answer = client.exec_sync(request).await.unwrap();
     (answer.exit_code, String::from_utf8_lossy(&[answer.stdout, answer.stderr].concat()).into_owned())
 }
 
-pub async fn remove_sandbox(client: &Client, id: &str) {
+pub(crate) async fn remove_sandbox(client: &Client, id: &str) {
     let pod_sandbox_id = id.to_owned();
     client.stop_pod_sandbox(v1::StopPodSandboxRequest { pod_sandbox_id: pod_sandbox_id.clone() }).await.unwrap();
     // Told twice, as a restarted node agent may.

@@ -106,10 +106,14 @@ impl View {
         }
     }
 
-    /// A change from before this daemon says nothing of its own speed.
+    /// When the change behind this version happened: as the slice notes it if that is finer than a second, else now. A change
+    /// from before this daemon says nothing of its own speed.
     fn note(&mut self, slice: &EndpointSlice) {
-        let time = slice.annotations().get(TRIGGER_TIME).and_then(|text| text.parse::<Timestamp>().ok());
-        let Some(time) = time.filter(|time| *time >= self.started) else { return };
+        let noted = slice.annotations().get(TRIGGER_TIME).and_then(|text| text.parse::<Timestamp>().ok());
+        let time = noted.filter(|time| time.subsec_nanosecond() != 0).unwrap_or_else(Timestamp::now);
+        if time < self.started {
+            return;
+        }
         let trigger = self.triggers.entry((slice.namespace().unwrap_or_default(), slice.name_any())).or_default();
         if trigger.seen != Some(time) {
             *trigger = Trigger { seen: Some(time), unwritten: true };

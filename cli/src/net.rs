@@ -1,0 +1,151 @@
+//! `skep net`: what the node's kernel holds.
+
+mod find;
+mod output;
+mod source;
+mod table;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::{Subcommand, ValueEnum};
+use skep_observe::v1;
+
+use self::output::{Out, Shape};
+use self::source::Source;
+
+const EXAMPLES: &str = "\
+Examples:
+  skep net service list
+  skep net service get default/web            every port of a Service
+  skep net service get 10.96.0.10:53/UDP      what answers there
+  skep net backend list -o yaml
+  skep net endpoint get 10.42.0.7
+  skep net prog list
+  skep net debug                              follow the programs' own lines
+
+Exit codes: 0 done, 1 failed or not found, 2 wrong usage.";
+
+/// Arguments of `skep net`.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct NetArgs {
+    /// The node's socket [default: that of the node on this machine, /var/lib/skep/NAME/run/skep.sock].
+    #[arg(long, global = true, value_name = "FILE")]
+    socket: Option<PathBuf>,
+    /// The node's name, where several run on this machine.
+    #[arg(long, global = true)]
+    name: Option<String>,
+    /// How to print.
+    #[arg(short, long, global = true, value_enum, default_value_t = Output::Table)]
+    output: Output,
+    #[command(subcommand)]
+    noun: Noun,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Output {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+    /// For programs.
+    Yaml,
+}
+
+#[derive(Subcommand)]
+enum Noun {
+    /// The node at a glance: counters, and how fast endpoint changes reach the kernel.
+    Status,
+    /// Services: addresses that the programs translate.
+    #[command(subcommand, visible_alias = "svc")]
+    Service(Lookup),
+    /// Backends: the rows that services point to.
+    #[command(subcommand)]
+    Backend(List),
+    /// Endpoints: the pods of this node.
+    #[command(subcommand, visible_alias = "ep")]
+    Endpoint(Lookup),
+    /// Maps: the programs' tables.
+    #[command(subcommand)]
+    Map(List),
+    /// Programs: what is loaded, and where it is attached.
+    #[command(subcommand)]
+    Prog(List),
+    /// Follow the programs' own debug lines until interrupted. They cost time while this runs.
+    Debug,
+}
+
+#[derive(Subcommand)]
+enum Lookup {
+    /// All of them.
+    List,
+    /// Those that match: NAMESPACE/NAME, NAMESPACE/NAME:PORT, ADDRESS, ADDRESS:PORT or ADDRESS:PORT/PROTOCOL.
+    Get {
+        /// What to look for.
+        target: String,
+    },
+}
+
+#[derive(Subcommand)]
+enum List {
+    /// All of them.
+    List,
+}
+
+/// Prints what is asked for.
+///
+/// # Errors
+/// No node answers, or it refuses.
+pub(crate) fn run(args: NetArgs) -> Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
+    runtime.block_on(answer(args))
+}
+
+async fn answer(args: NetArgs) -> Result<ExitCode> {
+    let mut source = Source::open(args.socket.as_deref(), args.name.as_deref()).await?;
+    let shape = match args.output {
+        Output::Table => Shape::Table,
+        Output::Json => Shape::Json,
+        Output::Yaml => Shape::Yaml,
+    };
+    let out = Out::new(shape);
+    match args.noun {
+        Noun::Status => out.one(&source.status().await?, table::status),
+        Noun::Service(Lookup::List) => out.rows(&source.services().await?, table::services),
+        Noun::Service(Lookup::Get { target }) => {
+            let found = find::services(source.services().await?, &target)?;
+            found_or_not(&out, "service", &target, &found, table::service_details)
+        }
+        Noun::Backend(List::List) => {
+            let mut rows: Vec<v1::Backend> = source.services().await?.into_iter().flat_map(|one| one.backends).collect();
+            rows.sort_by_key(|row| row.row);
+            // A node port and a cluster address of one Service share their rows.
+            rows.dedup_by_key(|row| row.row);
+            out.rows(&rows, table::backends)
+        }
+        Noun::Endpoint(Lookup::List) => out.rows(&source.endpoints().await?, table::endpoints),
+        Noun::Endpoint(Lookup::Get { target }) => {
+            let found = find::endpoints(source.endpoints().await?, &target);
+            found_or_not(&out, "endpoint", &target, &found, table::endpoints)
+        }
+        Noun::Map(List::List) => out.rows(&source.maps().await?, table::maps),
+        Noun::Prog(List::List) => out.rows(&source.programs().await?, table::programs),
+        Noun::Debug => source.debug(&out).await,
+    }
+}
+
+fn found_or_not<T: serde::Serialize>(
+    out: &Out,
+    noun: &str,
+    target: &str,
+    found: &[T],
+    table: fn(&[T]) -> String,
+) -> Result<ExitCode> {
+    if found.is_empty() {
+        eprintln!("skep: no {noun} {target} in the kernel's tables: see skep net {noun} list");
+        return Ok(ExitCode::FAILURE);
+    }
+    out.rows(found, table)
+}

@@ -1,0 +1,159 @@
+//! The kernel's tables in the form that the protocol carries.
+
+use std::path::PathBuf;
+
+use skep_bpf::{EndpointRow, Error, Inspector, MapRow, ProgramRow};
+use skep_datapath::{BackendRow, ServiceRow};
+
+use crate::v1;
+
+/// Services with their lists.
+///
+/// # Errors
+/// A map cannot be read.
+pub fn services(kernel: &Inspector) -> Result<Vec<v1::Service>, Error> {
+    Ok(kernel.services()?.into_iter().map(service).collect())
+}
+
+/// Pods of the node. Names of interfaces are those of the caller's network namespace: with `links` false they are left out.
+///
+/// # Errors
+/// A map cannot be read.
+pub fn endpoints(kernel: &Inspector, links: bool) -> Result<Vec<v1::Endpoint>, Error> {
+    Ok(kernel.endpoints()?.into_iter().map(|row| endpoint(row, links)).collect())
+}
+
+/// The programs' tables.
+///
+/// # Errors
+/// A map cannot be read.
+pub fn maps(kernel: &Inspector) -> Result<Vec<v1::Map>, Error> {
+    Ok(kernel.maps()?.into_iter().map(map).collect())
+}
+
+/// The programs where they are attached; `links` as for [`endpoints`].
+///
+/// # Errors
+/// A pin cannot be read.
+pub fn programs(kernel: &Inspector, links: bool) -> Result<Vec<v1::Program>, Error> {
+    Ok(kernel.programs()?.into_iter().map(|row| program(row, links)).collect())
+}
+
+/// The tables at a glance; what only the daemon knows is left empty.
+///
+/// # Errors
+/// A map cannot be read.
+pub fn status(kernel: &Inspector) -> Result<v1::Status, Error> {
+    let names: std::collections::BTreeSet<String> = kernel.services()?.into_iter().map(|row| row.name).collect();
+    let counters = kernel.counters()?.into_iter().map(|row| v1::Counter {
+        name: row.metric.name().to_owned(),
+        packets: row.packets,
+        bytes: row.bytes,
+    });
+    Ok(v1::Status {
+        services: count(names.len()),
+        endpoints: count(kernel.endpoints()?.len()),
+        counters: counters.collect(),
+        ..v1::Status::default()
+    })
+}
+
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+fn service(row: ServiceRow) -> v1::Service {
+    v1::Service {
+        name: row.name,
+        id: row.id,
+        address: row.address.to_string(),
+        port: u32::from(row.port),
+        protocol: row.protocol,
+        scope: row.scope.to_owned(),
+        kind: row.kind.to_owned(),
+        base: row.base,
+        active: row.active,
+        terminating: row.terminating,
+        affinity_timeout_s: row.affinity_timeout_s,
+        backends: row.backends.into_iter().map(backend).collect(),
+    }
+}
+
+fn backend(row: BackendRow) -> v1::Backend {
+    v1::Backend {
+        row: row.row,
+        service_id: row.service_id,
+        service: row.service,
+        address: row.address.to_string(),
+        port: u32::from(row.port),
+        protocol: row.protocol,
+        state: row.state.to_owned(),
+        pod: row.pod,
+    }
+}
+
+fn endpoint(row: EndpointRow, links: bool) -> v1::Endpoint {
+    v1::Endpoint {
+        address: row.address.to_string(),
+        pod: row.pod,
+        id: row.id,
+        ifindex: row.ifindex,
+        link: if links { link_name(row.ifindex).unwrap_or_default() } else { String::new() },
+        host_mac: mac(row.host_mac),
+        pod_mac: mac(row.pod_mac),
+    }
+}
+
+fn map(row: MapRow) -> v1::Map {
+    v1::Map {
+        name: row.name.to_owned(),
+        id: row.id,
+        kind: row.kind.to_owned(),
+        key_size: row.key_size,
+        value_size: row.value_size,
+        entries_max: row.max_entries,
+        entries: row.entries,
+        memory_bytes: row.memory_bytes,
+    }
+}
+
+fn program(row: ProgramRow, links: bool) -> v1::Program {
+    let (kind, _) = row.attach.split_once(' ').unwrap_or((&row.attach, ""));
+    v1::Program {
+        kind: kind.to_owned(),
+        attached: attached(&row, links),
+        name: row.name,
+        id: row.id,
+        verified_instructions: row.verified_insns,
+        jited_bytes: row.jited_bytes,
+        run_count: row.run_count,
+        run_time_ns: row.run_time_ns,
+    }
+}
+
+fn attached(row: &ProgramRow, links: bool) -> String {
+    let place = match (row.ifindex, row.cgroup_id) {
+        (Some(index), _) => link_name(index).filter(|_| links).unwrap_or_else(|| format!("ifindex {index}")),
+        (None, Some(id)) => cgroup_path(id).unwrap_or_else(|| format!("cgroup {id}")),
+        (None, None) => String::new(),
+    };
+    format!("{} {place}", row.attach).trim_end().to_owned()
+}
+
+fn link_name(index: u32) -> Option<String> {
+    nix::net::if_::if_indextoname(index).ok().and_then(|name| name.into_string().ok())
+}
+
+/// A cgroup's id is the inode number of its directory; a node's is directly below the root.
+fn cgroup_path(id: u64) -> Option<String> {
+    use std::os::unix::fs::MetadataExt as _;
+    let roots = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"].map(PathBuf::from);
+    let root = roots.into_iter().find(|root| root.join("cgroup.procs").exists())?;
+    let below = std::fs::read_dir(&root).ok()?.flatten().map(|entry| entry.path());
+    let found = below.into_iter().find(|path| path.metadata().is_ok_and(|held| held.ino() == id))?;
+    Some(format!("/{}", found.strip_prefix(&root).ok()?.display()))
+}
+
+fn mac([a, b, c, d, e, f]: [u8; 6]) -> String {
+    format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
+}

@@ -1,0 +1,137 @@
+//! The daemon's end.
+
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+use skep_bpf::{Datapath, DebugLines, Error, Inspector};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use crate::timing::Timing;
+use crate::v1::inspect_server::{Inspect, InspectServer};
+use crate::{read, v1};
+
+/// Lines on their way to a slow terminal; then the programs' own buffer fills, and older ones go.
+const LINES_QUEUED_MAX: usize = 256;
+
+/// Answers `skep net`; to be added to the server on the node's socket.
+#[derive(Debug, Clone)]
+pub struct InspectService {
+    node: String,
+    /// Weak, so that a client that stays connected does not keep a node's datapath open.
+    datapath: Weak<Datapath>,
+    programming: Arc<Timing>,
+    started: Instant,
+}
+
+impl InspectService {
+    /// The service that shows `datapath`; `programming` is what the node's service loop observes.
+    #[must_use]
+    pub fn new(node: &str, datapath: &Arc<Datapath>, programming: Arc<Timing>) -> InspectServer<InspectService> {
+        let datapath = Arc::downgrade(datapath);
+        InspectServer::new(InspectService { node: node.to_owned(), datapath, programming, started: Instant::now() })
+    }
+
+    fn datapath(&self) -> Result<Arc<Datapath>, Status> {
+        self.datapath.upgrade().ok_or_else(|| Status::unavailable("the node is stopping"))
+    }
+
+    /// Reads the kernel's tables away from the runtime's threads.
+    async fn read<T, F>(&self, read: F) -> Result<T, Status>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Inspector) -> Result<T, Error> + Send + 'static,
+    {
+        let datapath = self.datapath()?;
+        let answer = tokio::task::spawn_blocking(move || read(datapath.inspect())).await;
+        answer.map_err(|error| Status::internal(error.to_string()))?.map_err(|error| failed(&error))
+    }
+}
+
+#[tonic::async_trait]
+impl Inspect for InspectService {
+    async fn get_status(&self, _: Request<v1::GetStatusRequest>) -> Result<Response<v1::Status>, Status> {
+        let tables = self.read(read::status).await?;
+        Ok(Response::new(v1::Status {
+            node: self.node.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime_s: self.started.elapsed().as_secs_f64(),
+            programming: Some(self.programming.summary()),
+            ..tables
+        }))
+    }
+
+    async fn list_services(
+        &self,
+        _: Request<v1::ListServicesRequest>,
+    ) -> Result<Response<v1::ListServicesReply>, Status> {
+        let services = self.read(read::services).await?;
+        Ok(Response::new(v1::ListServicesReply { services }))
+    }
+
+    async fn list_endpoints(
+        &self,
+        _: Request<v1::ListEndpointsRequest>,
+    ) -> Result<Response<v1::ListEndpointsReply>, Status> {
+        let endpoints = self.read(|kernel| read::endpoints(kernel, true)).await?;
+        Ok(Response::new(v1::ListEndpointsReply { endpoints }))
+    }
+
+    async fn list_maps(&self, _: Request<v1::ListMapsRequest>) -> Result<Response<v1::ListMapsReply>, Status> {
+        let maps = self.read(read::maps).await?;
+        Ok(Response::new(v1::ListMapsReply { maps }))
+    }
+
+    async fn list_programs(
+        &self,
+        _: Request<v1::ListProgramsRequest>,
+    ) -> Result<Response<v1::ListProgramsReply>, Status> {
+        let programs = self.read(|kernel| read::programs(kernel, true)).await?;
+        Ok(Response::new(v1::ListProgramsReply { programs }))
+    }
+
+    type DebugStream = ReceiverStream<Result<v1::DebugLine, Status>>;
+
+    async fn debug(&self, _: Request<v1::DebugRequest>) -> Result<Response<Self::DebugStream>, Status> {
+        let datapath = self.datapath()?;
+        let lines = datapath.debug_lines().map_err(|error| failed(&error))?;
+        datapath.debug(true).map_err(|error| failed(&error))?;
+        let (sender, receiver) = mpsc::channel(LINES_QUEUED_MAX);
+        tokio::spawn(follow(Weak::clone(&self.datapath), lines, sender));
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+}
+
+/// Ends with its reader, and the programs' lines with it.
+async fn follow(datapath: Weak<Datapath>, mut lines: DebugLines, sender: mpsc::Sender<Result<v1::DebugLine, Status>>) {
+    loop {
+        let line = tokio::select! {
+            () = sender.closed() => break,
+            line = lines.next() => line,
+        };
+        let ended = line.is_err();
+        let line = line.map(|text| v1::DebugLine { text }).map_err(|error| failed(&error));
+        if sender.send(line).await.is_err() || ended {
+            break;
+        }
+    }
+    if let Some(datapath) = datapath.upgrade()
+        && let Err(error) = datapath.debug(false)
+    {
+        tracing::warn!(error = &error as &dyn std::error::Error, "debug lines stay on");
+    }
+}
+
+fn failed(error: &Error) -> Status {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    match error {
+        Error::DebugBusy => Status::resource_exhausted(text),
+        _ => Status::internal(text),
+    }
+}
