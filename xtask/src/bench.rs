@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 
-use row::{Host, Rows};
+use row::Host;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {

@@ -12,7 +12,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
 };
 use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use time::{Duration, OffsetDateTime};
@@ -118,22 +118,47 @@ impl Authority {
     /// # Errors
     /// The identity is malformed.
     pub fn server_config(&self, identity: &Identity, clients: ClientAuth) -> Result<Arc<ServerConfig>> {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(self.certificate_pem.as_bytes()).context("parse the authority")?)?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(self.roots()?), Arc::clone(&provider));
         let verifier = match clients {
             ClientAuth::Optional => verifier.allow_unauthenticated(),
             ClientAuth::Required => verifier,
         };
-        let chain = vec![CertificateDer::from_pem_slice(identity.certificate_pem.as_bytes()).context("parse a certificate")?];
-        let key = PrivateKeyDer::from_pem_slice(identity.key_pem.as_bytes()).context("parse a key")?;
+        let (chain, key) = identity.parse()?;
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .with_client_cert_verifier(verifier.build().context("client verifier")?)
             .with_single_cert(chain, key)?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Arc::new(config))
+    }
+
+    /// TLS settings for a client with `identity` that trusts servers of this authority.
+    ///
+    /// # Errors
+    /// The identity is malformed.
+    pub fn client_config(&self, identity: &Identity) -> Result<Arc<ClientConfig>> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let (chain, key) = identity.parse()?;
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(self.roots()?)
+            .with_client_auth_cert(chain, key)?;
+        Ok(Arc::new(config))
+    }
+
+    fn roots(&self) -> Result<RootCertStore> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(self.certificate_pem.as_bytes()).context("parse the authority")?)?;
+        Ok(roots)
+    }
+}
+
+impl Identity {
+    fn parse(&self) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> {
+        let certificate = CertificateDer::from_pem_slice(self.certificate_pem.as_bytes()).context("parse a certificate")?;
+        let key = PrivateKeyDer::from_pem_slice(self.key_pem.as_bytes()).context("parse a key")?;
+        Ok((vec![certificate], key))
     }
 }
 
