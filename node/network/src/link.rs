@@ -45,20 +45,18 @@ impl Links {
         Ok(Links { handle, connection: tokio::spawn(connection) })
     }
 
-    /// Makes both ends of a veth pair at once, up, the pod's one directly in its namespace.
+    /// Makes both ends of a veth pair at once, the pod's one directly in its namespace. Neither can be up before both are.
     pub(crate) async fn add_pair(&self, pair: &Pair<'_>) -> io::Result<()> {
         let pod_end = rtnetlink::LinkMessageBuilder::<LinkUnspec>::new()
             .name(pair.pod_ifname)
             .address(pair.pod_mac.0.to_vec())
             .mtu(pair.mtu)
             .setns_by_fd(pair.pod_netns.raw_fd())
-            .up()
             .build();
         let message = LinkVeth::new(pair.host_ifname, pair.pod_ifname)
             .set_info_data(InfoData::Veth(InfoVeth::Peer(pod_end)))
             .address(pair.host_mac.0.to_vec())
             .mtu(pair.mtu)
-            .up()
             .build();
         self.handle.link().add(message).execute().await.map_err(into_io)
     }

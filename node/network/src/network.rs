@@ -289,6 +289,7 @@ impl Network {
     async fn attach_host_end(&self, attachment: &Attachment, index: u32) -> io::Result<()> {
         let name = attachment.host_ifname.clone();
         self.node.run(move || sysctl::prepare_host_link(&name)).await?;
+        self.links.set_up(index).await?;
         self.links.add_host_route(attachment.address, index, self.node_ip).await?;
         self.links.add_neighbour(index, attachment.address, attachment.pod_mac).await
     }
@@ -359,6 +360,7 @@ async fn attach_pod_end(attachment: &Attachment, netns: &Netns) -> io::Result<()
         inside.set_up(loopback.index).await?;
     }
     let link = inside.get(&attachment.ifname).await?.ok_or(io::ErrorKind::NotFound)?;
+    inside.set_up(link.index).await?;
     inside.add_address(link.index, attachment.address).await?;
     inside.add_neighbour(link.index, GATEWAY, attachment.host_mac).await?;
     inside.add_host_route(GATEWAY, link.index, None).await?;

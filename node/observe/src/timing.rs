@@ -53,7 +53,7 @@ impl Timing {
 }
 
 fn milliseconds(duration: Option<&Duration>) -> f64 {
-    duration.map_or(0.0, |duration| duration.as_secs_f64() * 1e3)
+    duration.map_or(0.0, |duration| (duration.as_secs_f64() * 1e6).round() / 1e3)
 }
 
 #[cfg(test)]
