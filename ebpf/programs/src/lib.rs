@@ -6,11 +6,13 @@ mod kernel;
 mod maps;
 mod packet;
 mod reverse;
+mod socket;
 
 pub use kernel::{Kernel, config, count, debugging};
 pub use maps::{CT_V4, ENDPOINTS, SOCK_ORIGIN, UDP_ORIGIN};
 pub use packet::{DROP, Field, NEXT, Skb};
 pub use reverse::reverse;
+pub use socket::Call;
 
 #[cfg(target_arch = "bpf")]
 #[panic_handler]

@@ -12,7 +12,15 @@ use crate::pin::Pins;
 use crate::{Error, sys};
 
 /// Programs at the node's cgroup, with their `bpf_attach_type`.
-const AT_CGROUP: [(&str, u32); 4] = [("connect4", 10), ("sendmsg4", 14), ("recvmsg4", 19), ("getpeername4", 29)];
+const AT_CGROUP: [(&str, u32); 7] = [
+    ("connect4", 10),
+    ("connect6", 11),
+    ("sendmsg4", 14),
+    ("recvmsg4", 19),
+    ("recvmsg6", 20),
+    ("getpeername4", 29),
+    ("getpeername6", 30),
+];
 
 pub(crate) const TCX_INGRESS: u32 = 46;
 pub(crate) const TCX_EGRESS: u32 = 47;

@@ -145,11 +145,9 @@ impl Datapath {
     ///
     /// # Errors
     /// As for [`Datapath::apply_services`].
-    pub fn sync_services<'a>(
-        &self,
-        specs: impl IntoIterator<Item = &'a ServiceSpec> + Clone,
-    ) -> Result<Applied, Error> {
-        self.carry_out(|tables| tables.plan_full(specs.clone()))
+    pub fn sync_services<'a>(&self, specs: impl IntoIterator<Item = &'a ServiceSpec>) -> Result<Applied, Error> {
+        let specs: Vec<&ServiceSpec> = specs.into_iter().collect();
+        self.carry_out(|tables| tables.plan_full(specs.iter().copied()))
     }
 
     /// A pod of this node came up, or changed. Its id is returned; an address keeps it.

@@ -37,7 +37,9 @@ impl DebugLines {
         let sink = Sink::default();
         let logger = EbpfLogger::init_from_id_with_logger(program_id, sink.clone())
             .map_err(|source| Error::DebugLog(Box::new(source)))?;
-        let logger = AsyncFd::with_interest(logger, Interest::READABLE)
+        // SAFETY: the logger owns its descriptor, and keeps it until the registration is dropped with it.
+        let logger = unsafe { AsyncFd::register_with_interest(logger, Interest::READABLE) }
+            .map_err(|error| error.into_parts().1)
             .context(|| "watch the programs' debug lines".to_owned())?;
         Ok(Self { logger, sink, _exclusive: exclusive })
     }

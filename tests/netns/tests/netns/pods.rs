@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, SocketAddrV4};
 
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::Ipv4RecvErr;
 use skep_abi::Metric;
 use skep_netns::{NODE, POD_PORT, Server, World, ask_udp, call_tcp, counter, udp_socket};
 
@@ -29,6 +31,8 @@ fn pods_and_their_node_reach_each_other() {
 fn a_packet_without_a_hop_left_is_answered_by_the_node() {
     let world = World::new(2);
     let socket = udp_socket(&world.pods[0].netns);
+    // An ICMP error of this kind reaches an application that asks for it.
+    setsockopt(&socket, Ipv4RecvErr, &true).unwrap();
     socket.set_ttl(1).unwrap();
     let to = SocketAddrV4::new(world.pods[1].address, POD_PORT);
     socket.connect(to).unwrap();

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, TcpStream, UdpSocket};
+use std::time::Duration;
 
 use skep_abi::Metric;
 use skep_netmodel::{Backend, BackendState, Protocol};
@@ -149,4 +150,29 @@ fn node_ports_answer_at_the_nodes_addresses_and_its_loopback() {
     // Inside a pod, loopback is the pod's own.
     let error = call_tcp(&world.pods[0].netns, at(Ipv4Addr::LOCALHOST)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+}
+
+#[test]
+fn ipv6_sockets_reach_services_by_mapped_addresses() {
+    let world = World::new(2);
+    serve(&world, "tcp", Protocol::Tcp, VIP, &world.backends());
+    serve(&world, "udp", Protocol::Udp, VIP, &world.backends());
+    let mapped = SocketAddr::from((VIP.ip().to_ipv6_mapped(), VIP.port()));
+    let (stream, unconnected, connected) = world.pods[0]
+        .netns
+        .enter(|| {
+            let bind = || UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).unwrap();
+            (TcpStream::connect(mapped).unwrap(), bind(), bind())
+        })
+        .unwrap();
+    assert_eq!(stream.peer_addr().unwrap(), mapped);
+    for socket in [&unconnected, &connected] {
+        socket.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
+    }
+    unconnected.send_to(b"who", mapped).unwrap();
+    assert_eq!(unconnected.recv_from(&mut [0; 64]).unwrap().1, mapped);
+    connected.connect(mapped).unwrap();
+    assert_eq!(connected.peer_addr().unwrap(), mapped);
+    connected.send(b"who").unwrap();
+    assert_eq!(connected.recv_from(&mut [0; 64]).unwrap().1, mapped);
 }
