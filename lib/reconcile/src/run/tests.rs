@@ -115,7 +115,8 @@ async fn failures_back_off_and_success_forgets_them() {
     use Answer::{Fail, Panic};
     let script = Script::with(&[(1, vec![Fail, Panic, Fail, Answer::Next(Next::Done), Fail])]);
     play(&script, Options::default(), Duration::from_secs(2), async |queue| {
-        queue.add_after(1, Duration::from_secs(1), "test");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        queue.add(1, "test");
     })
     .await;
     assert_eq!(script.times(1), [0, 5, 15, 35, 1000, 1005]);

@@ -1,0 +1,244 @@
+//! The loop over Deployments.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus, ReplicaSet};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::DeleteParams;
+use serde_json::json;
+use skep_informer::{Recorder, reference};
+use skep_reconcile::{Next, Queue, Reconciler};
+
+use super::annotations::REVISION;
+use super::hash::same_template;
+use super::numbers::wanted;
+use super::plan::{self, Observed, Plan, Step};
+use super::status::{note_create_error, same_status};
+use crate::context::{Context, normal, now, wait, warning};
+use crate::error::Error;
+use crate::objects::{ObjectKey, Objects, name, namespace, uid};
+use crate::owner::{adopt_patch, controller_of, controller_reference, is_controlled_by, release_patch};
+use crate::selector;
+
+/// Runs the controller until it is stopped.
+pub(crate) async fn run(context: Context) {
+    let controller = Controller {
+        deployments: Objects::namespaced(&context.informers),
+        replica_sets: Objects::namespaced(&context.informers),
+        pods: Objects::namespaced(&context.informers),
+        recorder: context.recorder("deployment-controller"),
+    };
+    let queue = context.queue::<Controller>();
+    watch(&controller, &queue);
+    context.run(controller, queue).await;
+}
+
+struct Controller {
+    deployments: Objects<Deployment>,
+    replica_sets: Objects<ReplicaSet>,
+    pods: Objects<Pod>,
+    recorder: Recorder,
+}
+
+/// What became of a plan.
+enum Applied {
+    Done,
+    /// Another ReplicaSet has the name that the template hashes to.
+    Collision,
+}
+
+fn watch(controller: &Controller, queue: &Queue<ObjectKey>) {
+    let wake = queue.clone();
+    controller.deployments.informer().on_change(move |change| {
+        if let Some(deployment) = change.latest() {
+            wake.add(ObjectKey::of(deployment.as_ref()), "Deployment");
+        }
+    });
+    let wake = queue.clone();
+    let deployments = controller.deployments.clone();
+    controller.replica_sets.informer().on_change(move |change| {
+        for set in change.each() {
+            match controller_of(&set.metadata) {
+                Some(owner) if owner.kind == "Deployment" => {
+                    wake.add(ObjectKey::new(namespace(set.as_ref()), &owner.name), "ReplicaSet");
+                }
+                Some(_) => {}
+                None => {
+                    for candidate in deployments.list(namespace(set.as_ref())) {
+                        if selects(&candidate, set) {
+                            wake.add(ObjectKey::of(candidate.as_ref()), "ReplicaSet");
+                        }
+                    }
+                }
+            }
+        }
+    });
+    // A Deployment that recreates waits for its last old pod, which no ReplicaSet's status counts while it terminates.
+    let wake = queue.clone();
+    let replica_sets = controller.replica_sets.clone();
+    controller.pods.informer().on_change(move |change| {
+        let (Some(pod), None) = (&change.old, &change.new) else { return };
+        let Some(owner) = controller_of(&pod.metadata).filter(|owner| owner.kind == "ReplicaSet") else { return };
+        let set = replica_sets.get(&ObjectKey::new(namespace(pod.as_ref()), &owner.name));
+        let deployment = set.as_ref().and_then(|set| controller_of(&set.metadata));
+        if let Some(deployment) = deployment.filter(|owner| owner.kind == "Deployment") {
+            wake.add(ObjectKey::new(namespace(pod.as_ref()), &deployment.name), "Pod");
+        }
+    });
+}
+
+fn selects(deployment: &Deployment, set: &ReplicaSet) -> bool {
+    let selector = &deployment.spec.selector;
+    !selector::is_empty(selector) && selector::matches(selector, set.metadata.labels.as_ref())
+}
+
+impl Reconciler for Controller {
+    type Key = ObjectKey;
+    type Observed = Observed;
+    type Plan = Plan;
+    type Applied = Applied;
+    type Error = Error;
+
+    fn kind(&self) -> &'static str {
+        "deployment"
+    }
+
+    fn keys(&self) -> Vec<ObjectKey> {
+        self.deployments.keys()
+    }
+
+    fn is_transient(error: &Error) -> bool {
+        error.is_conflict() || error.is_already_exists()
+    }
+
+    async fn observe(&self, key: &ObjectKey) -> Result<Option<Observed>, Error> {
+        let Some(deployment) = self.deployments.get(key) else { return Ok(None) };
+        let replica_sets = self.replica_sets.list(&key.namespace);
+        let strategy = deployment.spec.strategy.as_ref();
+        let recreates = strategy.and_then(|strategy| strategy.type_.as_deref()) == Some("Recreate");
+        let pods = if recreates { self.pods_of(&deployment, &replica_sets) } else { Vec::new() };
+        Ok(Some(Observed { deployment, replica_sets, pods, now: now() }))
+    }
+
+    fn plan(observed: &Observed) -> Plan {
+        plan::plan(observed)
+    }
+
+    async fn apply(&self, _: &ObjectKey, observed: &Observed, plan: &Plan) -> Result<Applied, Error> {
+        let deployment = observed.deployment.as_ref();
+        if !plan.adopt.is_empty() || !plan.release.is_empty() {
+            let owner = controller_reference(deployment);
+            for set in &plan.adopt {
+                self.replica_sets.merge(set, &adopt_patch(&set.metadata, &owner)).await?;
+            }
+            for set in &plan.release {
+                self.replica_sets.merge(set, &release_patch(&set.metadata, uid(deployment))).await?;
+            }
+        }
+        for step in &plan.steps {
+            if let Applied::Collision = self.apply_step(deployment, step).await? {
+                return Ok(Applied::Collision);
+            }
+        }
+        if let Some(revision) = plan.revision {
+            let patch = json!({"metadata": {"uid": uid(deployment), "annotations": {REVISION: revision.to_string()}}});
+            self.deployments.merge(deployment, &patch).await?;
+        }
+        Ok(Applied::Done)
+    }
+
+    async fn report(
+        &self,
+        key: &ObjectKey,
+        observed: &Observed,
+        plan: &Plan,
+        applied: &Result<Applied, Error>,
+    ) -> Result<Next, Error> {
+        let mut status = plan.status.clone();
+        match applied {
+            Ok(Applied::Done) => {}
+            Ok(Applied::Collision) => status.collision_count = Some(status.collision_count.unwrap_or(0) + 1),
+            Err(error) if error.is_conflict() || error.is_namespace_terminating() => return Ok(Next::Done),
+            Err(error) => {
+                let creating = plan.steps.iter().any(|step| matches!(step, Step::Create(_)));
+                if creating && observed.deployment.spec.progress_deadline_seconds.is_some() {
+                    note_create_error(&mut status, error.answer(), observed.now);
+                }
+            }
+        }
+        self.write_status(key, observed, status).await?;
+        Ok(match applied {
+            Ok(Applied::Collision) => Next::Retry("the ReplicaSet's name is taken"),
+            _ => plan.deadline_in.map_or(Next::Done, |left| Next::After(wait(left))),
+        })
+    }
+}
+
+impl Controller {
+    fn pods_of(&self, deployment: &Deployment, sets: &[Arc<ReplicaSet>]) -> Vec<Arc<Pod>> {
+        let own = |set: &&Arc<ReplicaSet>| is_controlled_by(&set.metadata, uid(deployment));
+        let uids: Vec<_> = sets.iter().filter(own).map(|set| uid(set.as_ref())).collect();
+        let mut pods = self.pods.list(namespace(deployment));
+        pods.retain(|pod| controller_of(&pod.metadata).is_some_and(|owner| uids.contains(&owner.uid.as_str())));
+        pods
+    }
+
+    async fn apply_step(&self, deployment: &Deployment, step: &Step) -> Result<Applied, Error> {
+        match step {
+            Step::Create(set) => match self.replica_sets.create(set).await {
+                Ok(created) => self.tell_scaled(deployment, &created, 0),
+                Err(error) if error.is_already_exists() => {
+                    let known = self.replica_sets.get(&ObjectKey::of(set.as_ref()));
+                    // Not in the cache yet: the write of an earlier run of this process, which the watch will tell.
+                    let ours = known.is_none_or(|known| is_same(deployment, &known, set));
+                    return if ours { Err(error) } else { Ok(Applied::Collision) };
+                }
+                Err(error) => {
+                    let message =
+                        format!("Failed to create new replica set {:?}: {}", name(set.as_ref()), error.answer());
+                    warning(&self.recorder, reference(deployment), "ReplicaSetCreateError", message);
+                    return Err(error);
+                }
+            },
+            Step::Update { new, from } => {
+                let updated = self.replica_sets.replace(new).await?;
+                self.tell_scaled(deployment, &updated, *from);
+            }
+            Step::Delete(set) => self.replica_sets.delete(set, DeleteParams::background()).await?,
+        }
+        Ok(Applied::Done)
+    }
+
+    fn tell_scaled(&self, deployment: &Deployment, set: &ReplicaSet, from: i32) {
+        let to = wanted(set);
+        if to != from {
+            let direction = if to > from { "up" } else { "down" };
+            let message = format!("Scaled {direction} replica set {} from {from} to {to}", name(set));
+            normal(&self.recorder, reference(deployment), "ScalingReplicaSet", message);
+        }
+    }
+
+    /// Writes the status if it differs, onto the object as the cache has it now: `apply` may have written to it.
+    async fn write_status(&self, key: &ObjectKey, observed: &Observed, status: DeploymentStatus) -> Result<(), Error> {
+        let known = observed.deployment.status.clone().unwrap_or_default();
+        if same_status(&known, &status) {
+            return Ok(());
+        }
+        let Some(current) =
+            self.deployments.get(key).filter(|now| now.metadata.uid == observed.deployment.metadata.uid)
+        else {
+            return Ok(());
+        };
+        let mut deployment = Deployment::clone(&current);
+        deployment.status = Some(status);
+        match self.deployments.replace_status(&deployment).await {
+            Err(error) if error.is_not_found() => Ok(()),
+            result => result.map(|_| ()),
+        }
+    }
+}
+
+fn is_same(deployment: &Deployment, known: &ReplicaSet, wanted: &ReplicaSet) -> bool {
+    let template = |set: &ReplicaSet| set.spec.template.clone().unwrap_or_default();
+    is_controlled_by(&known.metadata, uid(deployment)) && same_template(&template(known), &template(wanted))
+}

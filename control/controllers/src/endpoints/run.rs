@@ -1,0 +1,105 @@
+//! The loop over Services, for their Endpoints.
+
+use k8s_openapi::api::core::v1::{Endpoints, Pod, Service};
+use kube::api::DeleteParams;
+use skep_reconcile::{Next, Queue, Reconciler};
+
+use super::plan::{self, Observed, Plan, is_own};
+use crate::context::{Context, now};
+use crate::error::Error;
+use crate::objects::{ObjectKey, Objects};
+use crate::service::{endpoint_changed, selected_pods, services_of};
+
+/// Runs the controller until it is stopped.
+pub(crate) async fn run(context: Context) {
+    let controller = Controller {
+        services: Objects::namespaced(&context.informers),
+        pods: Objects::namespaced(&context.informers),
+        endpoints: Objects::namespaced(&context.informers),
+    };
+    let queue = context.queue::<Controller>();
+    watch(&controller, &queue);
+    context.run(controller, queue).await;
+}
+
+struct Controller {
+    services: Objects<Service>,
+    pods: Objects<Pod>,
+    endpoints: Objects<Endpoints>,
+}
+
+fn watch(controller: &Controller, queue: &Queue<ObjectKey>) {
+    let wake = queue.clone();
+    controller.services.informer().on_change(move |change| {
+        if let Some(service) = change.latest() {
+            wake.add(ObjectKey::of(service.as_ref()), "Service");
+        }
+    });
+    let wake = queue.clone();
+    let services = controller.services.clone();
+    controller.pods.informer().on_change(move |change| {
+        if endpoint_changed(change.old.as_ref(), change.new.as_ref()) {
+            for key in change.each().flat_map(|pod| services_of(pod, &services)) {
+                wake.add(key, "Pod");
+            }
+        }
+    });
+    let wake = queue.clone();
+    controller.endpoints.informer().on_change(move |change| {
+        if let Some(endpoints) = change.latest() {
+            wake.add(ObjectKey::of(endpoints.as_ref()), "Endpoints");
+        }
+    });
+}
+
+impl Reconciler for Controller {
+    type Key = ObjectKey;
+    type Observed = Observed;
+    type Plan = Plan;
+    type Applied = ();
+    type Error = Error;
+
+    fn kind(&self) -> &'static str {
+        "endpoints"
+    }
+
+    /// Services, and Endpoints that one which is gone left behind.
+    fn keys(&self) -> Vec<ObjectKey> {
+        let mut keys = self.services.keys();
+        let own = self.endpoints.all();
+        keys.extend(
+            own.iter().filter(|endpoints| is_own(endpoints)).map(|endpoints| ObjectKey::of(endpoints.as_ref())),
+        );
+        keys
+    }
+
+    fn is_transient(error: &Error) -> bool {
+        error.is_conflict()
+    }
+
+    async fn observe(&self, key: &ObjectKey) -> Result<Option<Observed>, Error> {
+        let service = self.services.get(key);
+        let pods = service.as_ref().map(|service| selected_pods(service, &self.pods)).unwrap_or_default();
+        Ok(Some(Observed { service, pods, endpoints: self.endpoints.get(key), now: now() }))
+    }
+
+    fn plan(observed: &Observed) -> Plan {
+        plan::plan(observed)
+    }
+
+    async fn apply(&self, _: &ObjectKey, _: &Observed, plan: &Plan) -> Result<(), Error> {
+        match plan {
+            Plan::Nothing => Ok(()),
+            Plan::Create(endpoints) => match self.endpoints.create(endpoints).await {
+                Err(error) if error.is_namespace_terminating() => Ok(()),
+                result => result.map(|_| ()),
+            },
+            Plan::Update(endpoints) => self.endpoints.replace(endpoints).await.map(|_| ()),
+            Plan::Delete(endpoints) => self.endpoints.delete(endpoints, DeleteParams::default()).await,
+        }
+    }
+
+    async fn report(&self, _: &ObjectKey, _: &Observed, _: &Plan, _: &Result<(), Error>) -> Result<Next, Error> {
+        Ok(Next::Done)
+    }
+}
