@@ -133,7 +133,7 @@ mod tests {
                 "selector": {}, "template": {},
                 "strategy": {"rollingUpdate": {"maxSurge": format!("{surge}%"), "maxUnavailable": format!("{unavailable}%")}},
             })).expect("a valid spec");
-            let Strategy::Rolling { surge, unavailable } = strategy(&spec, replicas) else { panic!("rolling") };
+            let super::Strategy::Rolling { surge, unavailable } = strategy(&spec, replicas) else { panic!("rolling") };
             prop_assert!(surge + unavailable > 0);
         }
     }
