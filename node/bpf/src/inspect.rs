@@ -134,7 +134,8 @@ impl Inspector {
         let info: sys::MapInfo = sys::info(backends.as_fd()).context(|| "inspect map BACKENDS_V4".to_owned())?;
         // Heads before rows: a list that a head names is complete when the head can be read.
         let heads = self.maps.services.dump()?;
-        let rows = MappedRows::new(backends.as_fd(), info.max_entries, false)?.load();
+        let end = heads.iter().map(|(_, head)| list_end(head)).max().unwrap_or(0);
+        let rows = MappedRows::new(backends.as_fd(), info.max_entries, false)?.load(end);
         let names = self.names(NAME_SERVICE)?.into_iter().collect();
         Ok(Dump { heads, rows, names })
     }
@@ -257,17 +258,17 @@ impl Inspector {
     }
 
     fn rows_in_use(&self) -> Result<usize, Error> {
-        let mut lists: Vec<(u32, u32)> = self
-            .maps
-            .services
-            .dump()?
-            .into_iter()
-            .map(|(_, head)| (head.base, head.active.saturating_add(head.terminating)))
-            .collect();
+        let mut lists: Vec<(u32, u32)> =
+            self.maps.services.dump()?.into_iter().map(|(_, head)| (head.base, list_end(&head))).collect();
         lists.sort_unstable();
         lists.dedup();
-        Ok(lists.iter().map(|&(_, len)| len as usize).sum())
+        Ok(lists.iter().map(|&(base, end)| (end - base) as usize).sum())
     }
+}
+
+/// The row after a head's list.
+fn list_end(head: &SvcV4) -> u32 {
+    head.base.saturating_add(head.active).saturating_add(head.terminating)
 }
 
 fn program_row(pin: &str, link: &sys::LinkInfo, info: &sys::ProgInfo) -> ProgramRow {

@@ -35,17 +35,18 @@ impl Programs {
         for spec in &MAPS {
             pins.open_map(spec)?;
         }
+        let mut loader = loader(pins, sizes);
         let mut by_name = BTreeMap::new();
         for (object, bytes, programs) in OBJECTS {
-            let mut ebpf =
-                loader(pins, sizes).load(bytes).map_err(|source| Error::Object { object, source: Box::new(source) })?;
+            let mut ebpf = loader.load(bytes).map_err(|source| Error::Object { object, source: Box::new(source) })?;
             for &program in programs {
                 let fd = load_program(&mut ebpf, program)
                     .map_err(|source| Error::Program { program, source: Box::new(source) })?;
                 by_name.insert(program, fd);
             }
         }
-        // Created from the objects, which might have been built of another version of the layout than this crate.
+        // Checked once more, as the objects might have been built of another version of the layout than this crate; what no
+        // program uses is not in them.
         for spec in &MAPS {
             if pins.open_map(spec)?.is_none() {
                 let map = sys::map_create(spec, sizes.of(spec)).context(|| format!("create map {}", spec.name))?;
@@ -63,6 +64,8 @@ impl Programs {
 
 fn loader<'a>(pins: &Pins, sizes: &Sizes) -> EbpfLoader<'a> {
     let mut loader = EbpfLoader::new();
+    // The kernel's own type information, megabytes once parsed, is of no use: no program depends on a kernel's struct.
+    loader.btf(None);
     for spec in &MAPS {
         loader.map_pin_path(spec.name, pins.map(spec));
         // Socket storage has no size, and that of arrays which programs index is part of the layout.

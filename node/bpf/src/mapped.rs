@@ -46,12 +46,12 @@ impl MappedRows {
         }
     }
 
-    /// A copy of all rows up to the last that is in use.
-    pub(crate) fn load(&self) -> Vec<BackendV4> {
+    /// A copy of the first `len` rows, or of all where there are fewer.
+    pub(crate) fn load(&self, len: u32) -> Vec<BackendV4> {
         // SAFETY: in bounds and aligned as above. A row being written by a daemon meanwhile is garbage at worst, and any bytes
         // make a row.
         let read = |row: u32| unsafe { self.rows.as_ptr().add(row as usize).read_volatile() };
-        (0..self.len).map(read).collect()
+        (0..len.min(self.len)).map(read).collect()
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{Limits, Range, Tables};
 pub struct Dump {
     /// `SVC_V4`.
     pub heads: Vec<(SvcKeyV4, SvcV4)>,
-    /// `BACKENDS_V4`, from row 0 on.
+    /// `BACKENDS_V4`, from row 0 on, at least as far as the heads' lists reach.
     pub rows: Vec<BackendV4>,
     /// Names of service ids.
     pub names: Vec<(u32, String)>,
