@@ -147,7 +147,6 @@ impl Node {
         let mut outcome = Ok(());
         let cgroup = self.options.cgroup();
         let options = skep_cri::Options::new(&self.options.state_dir, &cgroup, &self.options.sandbox_image);
-        keep_first(&mut outcome, self.install(&options).withdraw().context("withdraw the CNI configuration"));
         let containerd = self.containerd.take();
         // Interrupted at its start: it may run, and what an earlier one ran with it.
         let unknown = containerd.is_none();
@@ -155,6 +154,8 @@ impl Node {
             keep_first(&mut outcome, stop_sandboxes(&containerd.client()).await);
             keep_first(&mut outcome, containerd.stop().await.context("stop containerd"));
         }
+        // Not before the pods end: containerd needs it to give back their network.
+        keep_first(&mut outcome, self.install(&options).withdraw().context("withdraw the CNI configuration"));
         if let Some(network) = self.network.take() {
             keep_first(&mut outcome, network.remove_all().await.context("remove pods' interfaces"));
         }

@@ -92,6 +92,8 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        // A node that failed half way leaves its process, which is this one, in its cgroup.
+        let _ = Cgroups::detect().and_then(|cgroups| cgroups.join_unified("/", 0));
         if let Err(error) = skep_noded::clean(self.dir.path(), &self.name) {
             eprintln!("left behind: {error:#}");
         }
