@@ -93,6 +93,7 @@ mod tests {
         for (lines, expected) in [(0, 100_000), (1, 99_000), (50, 50_000), (100, 0), (1000, 0)] {
             assert_eq!(tail_offset(&mut file, lines).unwrap(), expected, "{lines}");
         }
+        file.seek(SeekFrom::End(0)).unwrap();
         file.write_all(b"unfinished").unwrap();
         assert_eq!(tail_offset(&mut file, 1).unwrap(), 100_000);
     }

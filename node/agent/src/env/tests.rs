@@ -6,7 +6,7 @@ use super::*;
 fn pod() -> Pod {
     serde_json::from_value(json!({
         "metadata": {"name": "p", "namespace": "ns", "uid": "u", "labels": {"app": "web"}},
-        "spec": {"nodeName": "n", "containers": [{"name": "c", "resources": {"limits": {"cpu": "1500m"}}}]},
+        "spec": {"nodeName": "n", "containers": [{"name": "c"}]},
         "status": {"podIPs": [{"ip": "10.1.2.3"}]}
     }))
     .unwrap()
@@ -29,6 +29,7 @@ fn later_sources_win_and_keep_their_place() {
     let links = BTreeMap::from([("SVC_PORT".to_owned(), "80".to_owned()), ("K".to_owned(), "link".to_owned())]);
     let container = json!({
         "name": "c",
+        "resources": {"limits": {"cpu": "1500m"}},
         "envFrom": [{"prefix": "P_", "configMapRef": {"name": "m"}}, {"configMapRef": {"name": "m"}}],
         "env": [
             {"name": "K", "value": "own"},

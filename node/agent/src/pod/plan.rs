@@ -11,6 +11,9 @@ use super::runtime::{Container, Runtime};
 /// The key under which work on the sandbox is busy or failing. No container can have this name.
 pub(crate) const SANDBOX: &str = "/sandbox";
 
+/// How long a failed piece of work rests before it is tried again.
+pub(crate) const RETRY: SignedDuration = SignedDuration::from_secs(5);
+
 /// Everything that a plan is made from.
 #[derive(Debug)]
 pub(crate) struct Input<'a> {
@@ -228,8 +231,10 @@ fn plan_garbage(input: &Input<'_>, plan: &mut Plan) {
         }
     }
     let used = |id: &str| input.runtime.containers.iter().any(|container| container.sandbox == id);
-    for sandbox in input.runtime.sandboxes.iter().skip(1) {
-        if !sandbox.ready && !used(&sandbox.id) && !input.busy.contains(SANDBOX) {
+    for sandbox in input.runtime.sandboxes.iter().skip(1).filter(|_| !input.busy.contains(SANDBOX)) {
+        if sandbox.ready {
+            plan.actions.push(Action::StopSandbox { id: sandbox.id.clone() });
+        } else if !used(&sandbox.id) {
             plan.actions.push(Action::RemoveSandbox { id: sandbox.id.clone() });
         }
     }
@@ -324,9 +329,6 @@ pub(crate) fn next_attempt(pod: &Pod, runtime: &Runtime, name: &str) -> u32 {
         .find(|status| status.name == name && status.container_id.is_some())
         .map_or(0, |status| u32::try_from(status.restart_count).unwrap_or(0) + 1)
 }
-
-/// How long a failed piece of work rests before it is tried again.
-pub(crate) const RETRY: SignedDuration = SignedDuration::from_secs(5);
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

@@ -82,6 +82,9 @@ impl PodSet {
                     },
                     Some(Ok(watcher::Event::InitDone)) => {
                         self.replace(&mut workers, listing.take().unwrap_or_default());
+                        if !synced {
+                            self.end_forgotten(&mut workers);
+                        }
                         synced = true;
                         // Every pod of the runtime is compared again, now that orphans can be told.
                         prints.clear();
@@ -118,6 +121,25 @@ impl PodSet {
         }
         for pod in missing.into_values() {
             self.set(workers, Desired::Gone(pod));
+        }
+    }
+
+    /// Gives pods of which only directories are left a worker that removes those.
+    fn end_forgotten(&self, workers: &mut JoinSet<String>) {
+        let root = &self.context.options.root_dir;
+        let names = |dir: &str| -> Vec<String> {
+            let entries = std::fs::read_dir(root.join(dir)).into_iter().flatten().flatten();
+            entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+        };
+        let logs = names("logs/pods").into_iter().filter_map(|name| {
+            let mut parts = name.splitn(3, '_').map(str::to_owned);
+            Some(PodKey { namespace: parts.next()?, name: parts.next()?, uid: parts.next()? })
+        });
+        let nameless = |uid| PodKey { namespace: String::new(), name: String::new(), uid };
+        for key in logs.chain(names("pods").into_iter().map(nameless)) {
+            if !self.lock().contains_key(&key.uid) {
+                self.set(workers, Desired::Gone(Arc::new(orphan(&key))));
+            }
         }
     }
 

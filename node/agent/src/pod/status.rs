@@ -20,6 +20,8 @@ use super::{conditions, phase};
 pub(crate) struct View<'a> {
     pub(crate) pod: &'a Pod,
     pub(crate) runtime: &'a Runtime,
+    /// Containers that are being started or stopped.
+    pub(crate) busy: &'a BTreeSet<String>,
     pub(crate) backoffs: &'a Backoffs,
     /// What went wrong last, by container.
     pub(crate) failures: &'a BTreeMap<String, Failure>,
@@ -199,6 +201,9 @@ fn restart_reason(
     }
     if let Some(failure) = view.failures.get(&container.name) {
         return Some(waiting_state(&failure.reason, &failure.message));
+    }
+    if view.busy.contains(&container.name) {
+        return None;
     }
     let policy = restart_policy(spec, container);
     if policy == super::plan::Restart::Never || (exit.code == 0 && policy == super::plan::Restart::OnFailure) {

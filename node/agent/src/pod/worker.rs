@@ -1,11 +1,13 @@
 //! One pod's loop. Whatever wakes it, it observes, plans, applies, and reports; work that takes long runs beside it, one
 //! piece per container, and wakes it when done.
 
+mod upkeep;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, Preconditions};
 use tokio::sync::{Notify, watch};
@@ -28,8 +30,8 @@ const RESYNC: Duration = Duration::from_secs(60);
 /// How soon to look again while containers are expected to end by themselves.
 const POLL: Duration = Duration::from_millis(200);
 const RETRY: Duration = Duration::from_secs(1);
-/// How long a failed pull shows its error before it shows that it backs off.
-const PULL_ERROR_SHOWN: SignedDuration = SignedDuration::from_secs(2);
+/// Even a forced deletion leaves this much.
+const GRACE_MIN_S: i64 = 1;
 
 /// What the API wants of the pod.
 #[derive(Debug, Clone)]
@@ -130,14 +132,14 @@ impl Worker {
 
     fn take_desired(&mut self) {
         let desired = self.desired.borrow_and_update().clone();
-        self.gone = matches!(desired, Desired::Gone(_));
+        let was_gone = std::mem::replace(&mut self.gone, matches!(desired, Desired::Gone(_)));
         let held_grace_s = grace_s(&self.pod);
         if newer(desired.pod(), &self.pod) {
             self.pod = desired.pod().as_ref().clone();
         }
-        let force = self.gone && self.pod.metadata.deletion_timestamp.is_none();
+        let forced = self.gone && !was_gone && self.pod.metadata.deletion_timestamp.is_none();
         // A shorter grace holds for what is being stopped already.
-        if grace_s(&self.pod) < held_grace_s || force {
+        if grace_s(&self.pod) < held_grace_s || forced {
             for key in std::mem::take(&mut self.stopping) {
                 if let Some(handle) = self.busy.remove(&key) {
                     handle.abort();
@@ -174,10 +176,11 @@ impl Worker {
             }
         };
         let now = Timestamp::now();
+        let deadline = self.check_deadline(now);
         let deleting = self.gone || self.pod.metadata.deletion_timestamp.is_some();
         let finished = self.failed.is_some() || terminal(&self.pod) || plan::finished(&self.pod, &runtime);
         let stop = deleting || finished;
-        let mut wait = self.age_failures(now).min(RESYNC).min(self.check_deadline(now));
+        let mut wait = self.age_failures(now).min(deadline);
         self.probes.sync(&self.pod, &runtime, stop);
         let (started, ready) = (self.probes.started(), self.probes.ready());
         let unhealthy = self.probes.unhealthy();
@@ -204,39 +207,55 @@ impl Worker {
         self.apply(plan.actions, &runtime, now);
         self.refresh_volumes(&runtime, stop, now);
         self.tell_backoffs(&runtime, stop, now);
-        let ended = stop && runtime.stopped() && self.busy.is_empty();
-        if !self.gone {
-            let view = View {
-                pod: &self.pod,
-                runtime: &runtime,
-                backoffs: &self.backoffs,
-                failures: &self.failures,
-                started: &started,
-                ready: &ready,
-                host_network: host_network(&self.pod),
-                node_ip: self.context.options.node_ip,
-                failed: self.failed.as_ref(),
-                stop,
-                now,
-            };
-            let status = status::build(&view);
-            match report::report(&self.context.client, &self.pod, &status).await {
-                Ok(Some(pod)) if newer(&pod, &self.pod) => self.pod = pod,
-                Ok(_) => {}
-                Err(error) if gone(&error) => tracing::debug!(pod = %self.key, "status of a pod that is gone"),
-                Err(error) => {
-                    tracing::warn!(pod = %self.key, %error, "status not written");
-                    return Next::Wait(RETRY);
-                }
-            }
+        if let Err(retry) = self.report(&runtime, (&started, &ready), stop, now).await {
+            return retry;
         }
-        if ended {
+        if stop && runtime.stopped() && self.busy.is_empty() {
             return self.end(&runtime, deleting).await;
         }
         if expects_end(&self.pod, &runtime, stop) {
             wait = wait.min(POLL);
         }
         Next::Wait(wait)
+    }
+
+    /// Writes the status. The error says when to try again.
+    async fn report(
+        &mut self,
+        runtime: &Runtime,
+        (started, ready): (&BTreeSet<String>, &BTreeSet<String>),
+        stop: bool,
+        now: Timestamp,
+    ) -> Result<(), Next> {
+        if self.gone {
+            return Ok(());
+        }
+        let busy = self.busy.keys().cloned().collect();
+        let view = View {
+            pod: &self.pod,
+            runtime,
+            busy: &busy,
+            backoffs: &self.backoffs,
+            failures: &self.failures,
+            started,
+            ready,
+            host_network: host_network(&self.pod),
+            node_ip: self.context.options.node_ip,
+            failed: self.failed.as_ref(),
+            stop,
+            now,
+        };
+        let status = status::build(&view);
+        match report::report(&self.context.client, &self.pod, &status).await {
+            Ok(Some(pod)) if newer(&pod, &self.pod) => self.pod = pod,
+            Ok(_) => {}
+            Err(error) if gone(&error) => tracing::debug!(pod = %self.key, "status of a pod that is gone"),
+            Err(error) => {
+                tracing::warn!(pod = %self.key, %error, "status not written");
+                return Err(Next::Wait(RETRY));
+            }
+        }
+        Ok(())
     }
 
     fn spawn(&mut self, key: &str, work: impl Future<Output = Option<Failure>> + Send + 'static) {
@@ -294,8 +313,7 @@ impl Worker {
 
     fn stop(&mut self, id: String, name: String, why: Why, grace: Option<i64>, runtime: &Runtime) {
         let container = containers(&self.pod).find(|container| container.name == name).cloned();
-        let least = i64::from(!self.gone && self.pod.metadata.deletion_grace_period_seconds != Some(0));
-        let grace_s = grace.unwrap_or_else(|| grace_s(&self.pod).max(least));
+        let grace_s = grace.unwrap_or_else(|| grace_s(&self.pod)).max(GRACE_MIN_S);
         let ip = runtime.sandboxes.first().and_then(|sandbox| sandbox.ips.first().copied());
         let target = Target { id, name: name.clone(), why, grace_s, ip };
         let work = stop::stop(self.context.clone(), self.pod.clone(), container, target);
@@ -335,76 +353,6 @@ impl Worker {
                 Next::Wait(RETRY)
             }
         }
-    }
-
-    /// A pull that failed shows `ErrImagePull` first and then that it backs off. Returns when to look again.
-    fn age_failures(&mut self, now: Timestamp) -> Duration {
-        let mut wait = RESYNC;
-        for (name, failure) in &mut self.failures {
-            if failure.reason != "ErrImagePull" {
-                continue;
-            }
-            let shown_until = failure.since + PULL_ERROR_SHOWN;
-            if now < shown_until {
-                wait = wait.min(until(shown_until, now));
-                continue;
-            }
-            let image = containers(&self.pod).find(|container| container.name == *name);
-            let image = image.and_then(|container| container.image.clone()).unwrap_or_default();
-            let text = format!("Back-off pulling image \"{image}\"");
-            let recorder = &self.context.recorder;
-            recorder.normal(&self.pod, Some(name), "BackOff", text.clone());
-            recorder.warning(&self.pod, Some(name), "Failed", "Error: ImagePullBackOff");
-            failure.message = format!("{text}: ErrImagePull: {}", failure.message);
-            failure.reason = "ImagePullBackOff".to_owned();
-        }
-        wait
-    }
-
-    /// Fails a pod that has been active for longer than its spec allows.
-    fn check_deadline(&mut self, now: Timestamp) -> Duration {
-        let limit_s = self.pod.spec.as_ref().and_then(|spec| spec.active_deadline_seconds);
-        let start = self.pod.status.as_ref().and_then(|status| status.start_time.clone());
-        let (Some(limit_s), Some(start), false) = (limit_s, start, terminal(&self.pod)) else { return RESYNC };
-        let end = start.0 + SignedDuration::from_secs(limit_s);
-        if now < end {
-            return until(end, now);
-        }
-        if self.failed.is_none() {
-            let text = "Pod was active on the node longer than the specified deadline";
-            self.context.recorder.normal(&self.pod, None, "DeadlineExceeded", text);
-            self.failed = Some(("DeadlineExceeded".to_owned(), text.to_owned()));
-        }
-        RESYNC
-    }
-
-    fn refresh_volumes(&mut self, runtime: &Runtime, stop: bool, now: Timestamp) {
-        let due = now.duration_since(self.volumes_at) >= SignedDuration::from_secs(RESYNC.as_secs().cast_signed());
-        if stop || !due || runtime.ready_sandbox().is_none() || self.busy.contains_key(VOLUMES) {
-            return;
-        }
-        self.volumes_at = now;
-        let work = sandbox::ensure_volumes(self.context.clone(), self.pod.clone(), self.key.clone());
-        let key = self.key.clone();
-        self.spawn(VOLUMES, async move { settle(&key, work.await).await });
-    }
-
-    fn tell_backoffs(&mut self, runtime: &Runtime, stop: bool, now: Timestamp) {
-        if stop {
-            return;
-        }
-        for container in containers(&self.pod) {
-            let Some(held) = runtime.latest(&container.name) else { continue };
-            let Some(exit) = held.exit() else { continue };
-            let waits = self.backoffs.waiting(&plan::backoff_key(container), exit.finished, now).is_some();
-            if waits && self.told.insert(held.id.clone()) {
-                let name = &container.name;
-                let pod = format!("{}_{}({})", self.key.name, self.key.namespace, self.key.uid);
-                let text = format!("Back-off restarting failed container {name} in pod {pod}");
-                self.context.recorder.warning(&self.pod, Some(name), "BackOff", text);
-            }
-        }
-        self.told.retain(|id| runtime.containers.iter().any(|held| held.id == *id));
     }
 }
 

@@ -62,6 +62,7 @@ impl World {
         build(&View {
             pod: &self.pod,
             runtime: &self.runtime,
+            busy: &BTreeSet::new(),
             backoffs: &self.backoffs,
             failures: &self.failures,
             started: &ids,
