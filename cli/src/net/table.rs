@@ -131,7 +131,7 @@ pub(super) fn status(status: &v1::Status) -> String {
         let _ = writeln!(out, "Node {}, skep {}, up for {:.0} s", status.node, status.version, status.uptime_s);
     }
     let _ = writeln!(out, "Services {}, endpoints {}", status.services, status.endpoints);
-    if let Some(one) = status.programming.filter(|one| one.count > 0) {
+    if let Some(one) = status.programming.as_ref().filter(|one| one.count > 0) {
         let _ = writeln!(
             out,
             "Endpoint change to kernel: p50 {:.2} ms, p99 {:.2} ms, max {:.2} ms, last {:.2} ms, {} changes",
