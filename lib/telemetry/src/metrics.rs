@@ -77,12 +77,12 @@ mod tests {
         let depth = registry.gauges("skep_depth", "Depth");
         let took = registry.durations("skep_took", "Time");
         retries.get_or_create(&vec![("kind", "Pod".to_owned())]).inc();
-        depth.get_or_create(&Vec::new()).set(3);
-        took.get_or_create(&Vec::new()).observe(0.2);
+        depth.get_or_create(&vec![("kind", "Pod".to_owned())]).set(3);
+        took.get_or_create(&vec![("kind", "Pod".to_owned())]).observe(0.2);
         let text = registry.encode();
         assert!(text.contains("skep_retries_total{kind=\"Pod\"} 1\n"), "{text}");
-        assert!(text.contains("skep_depth 3\n"), "{text}");
-        assert!(text.contains("skep_took_seconds_count 1\n"), "{text}");
+        assert!(text.contains("skep_depth{kind=\"Pod\"} 3\n"), "{text}");
+        assert!(text.contains("skep_took_seconds_count{kind=\"Pod\"} 1\n"), "{text}");
         assert!(text.ends_with("# EOF\n"), "{text}");
     }
 }
