@@ -10,16 +10,19 @@ use crate::strategy::DecodeError;
 /// Decodes, and lists the paths of fields that the type does not have.
 pub(crate) fn decode<T: DeserializeOwned>(value: Value) -> Result<(T, Vec<String>), DecodeError> {
     let mut unknown_fields = Vec::new();
-    let mut note = |path: serde_ignored::Path<'_>| {
+    // Behind a pointer, so that all kinds share one deserializer type, and the types that they have in common are
+    // compiled once.
+    let mut note: Box<dyn FnMut(serde_ignored::Path<'_>) + '_> = Box::new(|path| {
         let mut text = String::new();
         write_path(&path, &mut text);
         unknown_fields.push(text);
-    };
+    });
     let mut track = serde_path_to_error::Track::new();
     let inner = serde_ignored::Deserializer::new(value, &mut note);
     let outer = serde_path_to_error::Deserializer::new(inner, &mut track);
     let decoded = T::deserialize(outer);
     let path = track.path().to_string();
+    drop(note);
     match decoded {
         Ok(object) => Ok((object, unknown_fields)),
         Err(error) => {

@@ -5,8 +5,8 @@ mod schema;
 
 use serde_json::{Map, Value};
 
-pub(crate) use schema::{DEPLOYMENT, NAMESPACE, NODE, POD, REPLICA_SET, SERVICE, SERVICE_ACCOUNT};
-pub use schema::{Field, Lists, OBJECT, Type};
+pub(crate) use schema::{DEPLOYMENT, NAMESPACE, NODE, OBJECT, POD, REPLICA_SET, SERVICE, SERVICE_ACCOUNT};
+pub use schema::{Field, Lists, Type};
 
 const DIRECTIVE: &str = "$patch";
 const RETAIN_KEYS: &str = "$retainKeys";

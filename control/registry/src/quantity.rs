@@ -200,16 +200,17 @@ fn exponent_fault(exponent: &str) -> QuantityError {
 
 /// `whole.fraction` times a unit, in billionths; rounded up, and saturated.
 fn scaled(whole: &str, fraction: &str, unit: Unit) -> i128 {
-    // With 27 digits of each, a product with 2^60 still fits after the decimal shift; longer fractions only round.
     let (decimal, factor) = match unit {
         Unit::Decimal(exponent) => (exponent, 1),
         Unit::Binary(shift) => (0, 1_i128 << shift),
     };
     let whole = whole.trim_start_matches('0');
-    if whole.len() > 20 {
-        return if decimal < -40 { 1 } else { Quantity::MAX_NANOS };
+    // 28 digits of billionths are the most that counts, and 34 digits are the most that a product with a power of two
+    // or ten is exact for.
+    if whole.len() > 28 {
+        return Quantity::MAX_NANOS;
     }
-    let kept = &fraction[..fraction.len().min(15)];
+    let kept = &fraction[..fraction.len().min(15).min(34 - whole.len())];
     let rest = fraction[kept.len()..].bytes().any(|b| b != b'0');
     let mut mantissa: i128 = 0;
     for digit in whole.bytes().chain(kept.bytes()) {

@@ -73,3 +73,155 @@ fn resource<K: Kind>() -> Resource {
         strategy: Box::new(Typed::<K>::new()),
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::metadata::{validate_metadata, validate_metadata_update};
+    use crate::strategy::Scope;
+
+    #[test]
+    fn names_are_unique_and_lookups_find_them() {
+        let registry = Registry::builtin();
+        let mut names = BTreeSet::new();
+        for resource in registry.resources() {
+            for name in [&resource.plural, &resource.singular].into_iter().chain(resource.short_names) {
+                names.insert((resource.group, *name, resource.kind));
+            }
+            let found = registry.get(resource.group, resource.version, resource.plural).unwrap();
+            assert_eq!(found.kind, resource.kind);
+            assert!(registry.by_kind(resource.group, resource.version, resource.kind).is_some());
+            assert!(resource.strategy.field_names().contains(&"metadata.name"));
+        }
+        let shorts: BTreeSet<&str> = names.iter().map(|(_, name, _)| *name).collect();
+        let owners: BTreeSet<(&str, &str)> = names.iter().map(|(_, name, kind)| (*name, *kind)).collect();
+        assert_eq!(shorts.len(), owners.len());
+        assert_eq!(registry.get("", "v1", "nodes").unwrap().scope, Scope::Cluster);
+        assert_eq!(registry.get("apps", "v1", "deployments").unwrap().scope, Scope::Namespaced);
+        assert!(registry.get("apps", "v2", "deployments").is_none());
+    }
+
+    #[test]
+    fn every_kind_takes_an_empty_object_through_all_steps() {
+        for resource in Registry::builtin().resources() {
+            let strategy = &resource.strategy;
+            let mut object = strategy.decode(json!({"metadata": {"name": "a"}})).unwrap().object;
+            strategy.default(&mut *object);
+            strategy.prepare_for_create(&mut *object);
+            let old = object.clone_object();
+            strategy.prepare_for_update(&mut *object, &*old);
+            strategy.prepare_for_status_update(&mut *object, &*old);
+            let _ = strategy.validate(&*object);
+            let _ = strategy.validate_update(&*object, &*old);
+            let _ = strategy.validate_status_update(&*object, &*old);
+            let row = strategy.row(&*object, jiff::Timestamp::UNIX_EPOCH);
+            assert_eq!(row.len(), strategy.columns().len(), "{}", resource.kind);
+            for (field, _) in strategy.fields(&*object) {
+                assert!(strategy.field_names().contains(&field), "{} {field}", resource.kind);
+            }
+            let twice = strategy.decode(object.to_value()).unwrap();
+            assert_eq!(twice.object.to_value(), object.to_value());
+            assert_eq!(twice.unknown_fields, Vec::<String>::new());
+        }
+    }
+
+    #[test]
+    fn json_begins_with_what_tells_it_apart() {
+        let registry = Registry::builtin();
+        let strategy = &registry.get("", "v1", "configmaps").unwrap().strategy;
+        let value =
+            json!({"data": {"b": "1"}, "metadata": {"name": "a", "annotations": {"a": "b"}, "resourceVersion": "7"}});
+        let object = strategy.decode(value).unwrap().object;
+        assert_eq!(
+            object.to_value().to_string(),
+            "{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"resourceVersion\":\"7\",\
+             \"annotations\":{\"a\":\"b\"},\"name\":\"a\"},\"data\":{\"b\":\"1\"}}"
+        );
+    }
+
+    #[test]
+    fn metadata_is_checked_as_upstream_does() {
+        let registry = Registry::builtin();
+        let resource = registry.get("", "v1", "services").unwrap();
+        let text = |meta: Value| -> Vec<String> {
+            let meta = crate::decode::decode(meta).unwrap().0;
+            let errors = validate_metadata(&meta, resource.scope, &*resource.strategy);
+            errors.iter().map(|e| format!("{}: {}", e.field, e.message)).collect()
+        };
+        assert!(text(json!({"name": "a", "namespace": "b", "generateName": "c-", "labels": {"a/b": "c"}})).is_empty());
+        assert_eq!(
+            text(json!({})),
+            ["metadata.name: Required value: name or generateName is required", "metadata.namespace: Required value"]
+        );
+        let errors = text(json!({"name": "0", "namespace": "B", "labels": {"": "-"}, "finalizers": ["x"]}));
+        assert!(errors[0].starts_with("metadata.name: Invalid value: \"0\": a DNS-1035 label must consist of"));
+        assert!(errors[1].starts_with("metadata.namespace: Invalid value: \"B\": a lowercase RFC 1123 label must"));
+        assert_eq!(errors[2], "metadata.labels: Invalid value: \"\": name part must be non-empty");
+        assert!(errors.last().unwrap().contains("name is neither a standard finalizer name nor is it fully qualified"));
+        let big = json!({"name": "a", "namespace": "b", "annotations": {"a": "x".repeat(262_144)}});
+        assert_eq!(text(big), ["metadata.annotations: Too long: may not be more than 262144 bytes"]);
+
+        let meta = |value: Value| crate::decode::decode(value).unwrap().0;
+        let errors = validate_metadata_update(&meta(json!({"uid": "b"})), &meta(json!({"uid": "a"})));
+        assert_eq!(errors[0].message, "Invalid value: \"b\": field is immutable");
+    }
+
+    fn any_json() -> impl proptest::strategy::Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            "\\PC{0,8}".prop_map(Value::from),
+        ];
+        let key = prop_oneof![
+            Just("metadata"),
+            Just("name"),
+            Just("labels"),
+            Just("spec"),
+            Just("status"),
+            Just("template"),
+            Just("containers"),
+            Just("ports"),
+            Just("port"),
+            Just("selector"),
+            Just("data"),
+            Just("endpoints"),
+            Just("conditions"),
+            Just("type"),
+            Just("resources"),
+            Just("limits"),
+            Just("cpu"),
+            Just("other"),
+        ];
+        leaf.prop_recursive(5, 64, 4, move |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                proptest::collection::vec((key.clone(), inner), 0..4)
+                    .prop_map(|fields| Value::Object(fields.into_iter().map(|(k, v)| (k.to_owned(), v)).collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_json_gives_an_answer_and_what_decodes_encodes_to_itself(value in any_json()) {
+            for resource in Registry::builtin().resources() {
+                let strategy = &resource.strategy;
+                let Ok(decoded) = strategy.decode(value.clone()) else { continue };
+                let mut object = decoded.object;
+                strategy.default(&mut *object);
+                strategy.prepare_for_create(&mut *object);
+                let _ = strategy.validate(&*object);
+                let _ = strategy.row(&*object, jiff::Timestamp::UNIX_EPOCH);
+                let again = strategy.decode(object.to_value()).unwrap().object;
+                prop_assert_eq!(again.to_value(), object.to_value());
+            }
+        }
+    }
+}

@@ -128,7 +128,7 @@ pub struct FieldError {
 pub struct Claim {
     /// `clusterips`, `nodeports`.
     pub pool: &'static str,
-    /// The value as it appears in the object, e.g. `10.96.0.10`, `TCP/30080`.
+    /// The value as it appears in the object, e.g. `10.96.0.10`, `30080`.
     pub value: String,
 }
 

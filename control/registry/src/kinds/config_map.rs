@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     fn config(value: serde_json::Value) -> ConfigMap {
-        serde_json::from_value(value).unwrap()
+        crate::decode::decode(value).unwrap().0
     }
 
     #[test]

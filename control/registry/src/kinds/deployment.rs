@@ -195,7 +195,7 @@ mod tests {
             "template": {"metadata": {"labels": {"app": "web"}},
                 "spec": {"containers": [{"name": "c", "image": "i"}]}}}});
         change(&mut value);
-        let mut object = serde_json::from_value(value).unwrap();
+        let mut object = crate::decode::decode(value).unwrap().0;
         Deployments::default(&mut object);
         object
     }

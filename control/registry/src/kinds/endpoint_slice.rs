@@ -187,7 +187,7 @@ mod tests {
     use super::*;
 
     fn slice(value: Value) -> EndpointSlice {
-        let mut slice = serde_json::from_value(value).unwrap();
+        let mut slice = crate::decode::decode(value).unwrap().0;
         EndpointSlices::default(&mut slice);
         slice
     }

@@ -104,10 +104,11 @@ mod tests {
 
     #[test]
     fn faults_have_their_paths_and_rows_are_short() {
-        let mut object: Endpoints = serde_json::from_value(json!({"metadata": {"name": "e"}, "subsets": [
+        let mut object: Endpoints = crate::decode::decode(json!({"metadata": {"name": "e"}, "subsets": [
             {"addresses": [{"ip": "10.0.0.1"}, {"ip": "10.0.0.2"}], "ports": [{"name": "a", "port": 80}, {"port": 0}]},
             {}]}))
-        .unwrap();
+        .unwrap()
+        .0;
         EndpointsKind::default(&mut object);
         let fields: Vec<String> = EndpointsKind::validate(&object).into_iter().map(|error| error.field).collect();
         assert_eq!(fields, ["subsets[0].ports[1].name", "subsets[0].ports[1].port", "subsets[1]"]);

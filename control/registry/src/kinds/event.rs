@@ -163,7 +163,7 @@ mod tests {
     use super::*;
 
     fn event(value: Value) -> Event {
-        serde_json::from_value(value).unwrap()
+        crate::decode::decode(value).unwrap().0
     }
 
     #[test]

@@ -49,7 +49,7 @@ mod tests {
     #[test]
     fn numbers_are_checked() {
         let value = json!({"spec": {"leaseDurationSeconds": 0, "leaseTransitions": -1}});
-        let errors = Leases::validate(&serde_json::from_value(value).unwrap());
+        let errors = Leases::validate(&crate::decode::decode(value).unwrap().0);
         let text: Vec<&str> = errors.iter().map(|error| error.message.as_str()).collect();
         assert_eq!(
             text,

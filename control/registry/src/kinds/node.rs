@@ -197,7 +197,7 @@ mod tests {
     use super::*;
 
     fn node(value: Value) -> Node {
-        let mut node = serde_json::from_value(value).unwrap();
+        let mut node = crate::decode::decode(value).unwrap().0;
         Nodes::default(&mut node);
         node
     }

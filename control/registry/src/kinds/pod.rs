@@ -1,6 +1,7 @@
 //! Pod.
 
 mod table;
+mod validate;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodCondition, PodIP, PodSpec, PodStatus, Toleration};
@@ -54,6 +55,10 @@ impl Kind for Pods {
         object.metadata.generation = Some(1);
         let spec = object.spec.get_or_insert_default();
         admit(spec);
+        // A negative grace period has ever meant the shortest one.
+        if spec.termination_grace_period_seconds.is_some_and(|seconds| seconds < 0) {
+            spec.termination_grace_period_seconds = Some(1);
+        }
         object.status = Some(PodStatus {
             phase: Some("Pending".to_owned()),
             qos_class: Some(pod_spec::qos_class(spec).to_owned()),
@@ -143,8 +148,16 @@ impl Kind for Pods {
         ]
     }
 
-    fn validate(_object: &Pod) -> Vec<FieldError> {
-        Vec::new()
+    fn validate(object: &Pod) -> Vec<FieldError> {
+        validate::create(object)
+    }
+
+    fn validate_update(new: &Pod, old: &Pod) -> Vec<FieldError> {
+        validate::update(new, old)
+    }
+
+    fn validate_status_update(new: &Pod, _old: &Pod) -> Vec<FieldError> {
+        validate::status(new)
     }
 }
 

@@ -127,13 +127,13 @@ mod tests {
 
     #[test]
     fn a_template_is_required_and_counts_must_add_up() {
-        let mut object: ReplicaSet = serde_json::from_value(json!({"spec": {"selector": {}}})).unwrap();
+        let mut object: ReplicaSet = crate::decode::decode(json!({"spec": {"selector": {}}})).unwrap().0;
         ReplicaSets::default(&mut object);
         let errors: Vec<String> = ReplicaSets::validate(&object).iter().map(|e| e.field.clone()).collect();
         assert_eq!(errors, ["spec.selector", "spec.template"]);
         assert_eq!(ReplicaSets::scale(&object).unwrap().replicas, 1);
 
-        object.status = serde_json::from_value(json!({"replicas": 1, "readyReplicas": 2})).unwrap();
+        object.status = crate::decode::decode(json!({"replicas": 1, "readyReplicas": 2})).unwrap().0;
         let errors = ReplicaSets::validate_status_update(&object, &object);
         assert_eq!(errors[0].message, "Invalid value: 2: cannot be greater than status.replicas");
     }

@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     fn secret(value: Value) -> Secret {
-        let mut secret = serde_json::from_value(value).unwrap();
+        let mut secret = crate::decode::decode(value).unwrap().0;
         Secrets::default(&mut secret);
         secret
     }

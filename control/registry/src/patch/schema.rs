@@ -50,7 +50,7 @@ static OBJECT_META: Type = Type(&[("finalizers", SET), ("ownerReferences", keyed
 static WITH_CONDITIONS: Type = Type(&[CONDITIONS]);
 
 /// An object with metadata and no keyed lists of its own.
-pub static OBJECT: Type = Type(&[META]);
+pub(crate) static OBJECT: Type = Type(&[META]);
 
 static CONTAINER: Type = Type(&[
     ("env", keyed("name", &PLAIN)),

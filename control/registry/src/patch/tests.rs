@@ -59,7 +59,7 @@ fn primitives_are_added_removed_and_ordered() {
     let original = json!({"metadata": {"finalizers": ["a", "b", "c"]}});
     let patch = json!({"metadata": {"$deleteFromPrimitiveList/finalizers": ["b"], "finalizers": ["d"],
         "$setElementOrder/finalizers": ["d", "a"]}});
-    assert_eq!(apply(original, &patch), json!({"metadata": {"finalizers": ["c", "d", "a"]}}));
+    assert_eq!(apply(original, &patch), json!({"metadata": {"finalizers": ["d", "a", "c"]}}));
 }
 
 #[test]

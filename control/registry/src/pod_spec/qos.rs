@@ -67,7 +67,7 @@ mod tests {
     fn classes() {
         let class = |resources: serde_json::Value| {
             let spec = json!({"containers": [{"name": "a", "resources": resources}]});
-            qos_class(&serde_json::from_value(spec).unwrap())
+            qos_class(&crate::decode::decode(spec).unwrap().0)
         };
         let both = json!({"cpu": "1", "memory": "1Gi"});
         assert_eq!(class(json!({})), "BestEffort");

@@ -181,7 +181,7 @@ mod tests {
             pod["metadata"]["deletionTimestamp"] = json!("2024-01-01T00:00:30Z");
         }
         let now = "2024-01-01T00:01:00Z".parse().unwrap();
-        let row = row(&serde_json::from_value(pod).unwrap(), now);
+        let row = row(&crate::decode::decode(pod).unwrap().0, now);
         row.iter().map(|cell| cell.as_str().unwrap()).collect::<Vec<_>>().join(" ")
     }
 

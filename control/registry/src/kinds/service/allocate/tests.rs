@@ -32,7 +32,7 @@ fn pools() -> Fixed {
 }
 
 fn spec(value: Value) -> ServiceSpec {
-    let mut spec = serde_json::from_value(value).unwrap();
+    let mut spec = crate::decode::decode(value).unwrap().0;
     super::super::default_spec(&mut spec);
     spec
 }
