@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use skep_observe::v1::inspect_client::InspectClient;
 use skep_observe::{Inspector, connect, pin_dir, read, v1};
 use tonic::transport::Channel;
@@ -28,16 +28,18 @@ impl Source {
             (None, Some(name)) => Path::new(STATE_ROOT).join(name).join(SOCKET),
             (None, None) => only_socket()?,
         };
-        let error = match connect(&socket).await {
-            Ok(client) => return Ok(Source::Daemon(client)),
-            Err(error) => error,
-        };
+        if let Ok(client) = connect(&socket).await {
+            return Ok(Source::Daemon(client));
+        }
         let name = name.map(str::to_owned).or_else(|| node_of(&socket));
         if let Some(kernel) = name.and_then(|name| Inspector::open(&pin_dir(&name)).ok()) {
             eprintln!("skep: no daemon answers on {}; this is what the kernel still holds", socket.display());
             return Ok(Source::Pins(kernel));
         }
-        Err(error).context("start the node with `skep up`, or name its socket with --socket; reading it needs root")
+        bail!(
+            "no node answers on {}: start it with `skep up`, or name its socket with --socket; reading it needs root",
+            socket.display()
+        )
     }
 
     pub(super) async fn status(&mut self) -> Result<v1::Status> {
