@@ -38,10 +38,10 @@ async fn child() {
     futures::future::join_all(writers).await;
 }
 
-/// One line, at once. Without a reader there is nothing left to do.
+/// A line of its own, whatever the test runner has begun, at once. Without a reader there is nothing left to do.
 fn say(line: &str) {
     let mut out = std::io::stdout().lock();
-    if out.write_all(format!("{line}\n").as_bytes()).and_then(|()| out.flush()).is_err() {
+    if out.write_all(format!("\n{line}\n").as_bytes()).and_then(|()| out.flush()).is_err() {
         std::process::exit(0);
     }
 }
