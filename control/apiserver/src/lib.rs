@@ -1,1 +1,49 @@
-//! The Kubernetes API over HTTPS: one generic path for every resource.
+//! The Kubernetes API over HTTPS.
+//!
+//! [`ApiServer`] is the entry type. There is one generic path for every resource, driven by the registry; no resource
+//! has code of its own here. A request passes, in this order: path and query (`path`, `query`), content negotiation
+//! (`negotiate`), authentication (`authn`, at the connection), authorization (`authz`), its turn (`server`), and then a
+//! read (`read`, from the watch cache) or a write (`write`: decode, default, prepare, admit, allocate, validate, one
+//! transaction).
+//!
+//! Invariants:
+//! * An object is encoded once, when it is written, and its revision is spliced in once, when its event arrives; gets,
+//!   lists and watches send those bytes.
+//! * A reader sees all resources as of one revision. A read without a resource version has seen every write that was
+//!   acknowledged before it.
+//! * A value that one object alone may hold is written with the object, in one transaction.
+//! * A slow watcher costs only itself: its queue is bounded, and it is dropped when that is full.
+//!
+//! Tasks: one that follows the store and feeds the watch cache, one for each connection. Queues: one for each watch.
+
+mod admission;
+mod authn;
+mod authz;
+mod bootstrap;
+mod cache;
+mod call;
+mod discovery;
+mod form;
+mod input;
+mod listen;
+mod negotiate;
+mod object;
+mod openapi;
+mod options;
+mod other;
+mod path;
+mod pools;
+mod query;
+mod read;
+mod resource;
+mod response;
+mod selection;
+mod served;
+mod server;
+mod status;
+mod write;
+
+pub use authn::Identity;
+pub use authz::{Action, Authorizer, SystemAuthorizer};
+pub use options::{Error, Options};
+pub use server::ApiServer;

@@ -1,0 +1,119 @@
+//! What every cluster has from its start.
+
+use serde_json::{Value, json};
+use std::net::{IpAddr, SocketAddr};
+
+use crate::object::decode;
+use crate::options::{Error, Options};
+use crate::served::Served;
+use crate::server::ApiServer;
+use crate::status::ApiError;
+use crate::write::{self, Part, Target, Writer};
+
+const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+
+/// Creates the system namespaces and, if an address is advertised, the Service `kubernetes` with its endpoint.
+pub(crate) async fn ensure(server: &ApiServer, options: &Options) -> Result<(), Error> {
+    for name in NAMESPACES {
+        let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+        ensure_object(server, ("", "namespaces"), &object, false).await?;
+    }
+    let Some(address) = options.advertise else { return Ok(()) };
+    ensure_object(server, ("", "services"), &service(options, address), false).await?;
+    ensure_object(server, ("", "endpoints"), &endpoints(address), true).await?;
+    ensure_object(server, ("discovery.k8s.io", "endpointslices"), &endpoint_slice(address), true).await
+}
+
+fn service(options: &Options, address: SocketAddr) -> Value {
+    // The first address of the range is the API server's, by convention; whatever was asked for first in an older
+    // cluster stays.
+    let cluster_ip = options.service_cidr.hosts().next().unwrap_or(options.service_cidr.network());
+    json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {
+            "name": "kubernetes",
+            "namespace": "default",
+            "labels": {"component": "apiserver", "provider": "kubernetes"},
+        },
+        "spec": {
+            "clusterIP": cluster_ip,
+            "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": address.port()}],
+            "sessionAffinity": "None",
+            "type": "ClusterIP",
+        },
+    })
+}
+
+fn endpoints(address: SocketAddr) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Endpoints",
+        "metadata": {
+            "name": "kubernetes",
+            "namespace": "default",
+            "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"},
+        },
+        "subsets": [{
+            "addresses": [{"ip": address.ip()}],
+            "ports": [{"name": "https", "port": address.port(), "protocol": "TCP"}],
+        }],
+    })
+}
+
+fn endpoint_slice(address: SocketAddr) -> Value {
+    let family = match address.ip() {
+        IpAddr::V4(_) => "IPv4",
+        IpAddr::V6(_) => "IPv6",
+    };
+    json!({
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {
+            "name": "kubernetes",
+            "namespace": "default",
+            "labels": {"kubernetes.io/service-name": "kubernetes"},
+        },
+        "addressType": family,
+        "endpoints": [{"addresses": [address.ip()], "conditions": {"ready": true}}],
+        "ports": [{"name": "https", "port": address.port(), "protocol": "TCP"}],
+    })
+}
+
+/// Creates an object unless it is there; then it is replaced if it must say what is so now. A registry without its
+/// resource leaves it out.
+async fn ensure_object(
+    server: &ApiServer,
+    (group, plural): (&'static str, &'static str),
+    object: &Value,
+    replace: bool,
+) -> Result<(), Error> {
+    let Some(served) = Served::find(server.registry(), group, "v1", plural) else { return Ok(()) };
+    let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+    let target =
+        Target { namespace: text("/metadata/namespace"), name: text("/metadata/name").unwrap_or_default(), served };
+    let done = ensure_target(server.writer(), &target, object, replace).await;
+    done.map_err(|error| Error::Bootstrap { kind: plural, name: target.name.clone(), reason: error.to_string() })
+}
+
+async fn ensure_target(writer: &Writer, target: &Target, object: &Value, replace: bool) -> Result<(), ApiError> {
+    let bytes = object.to_string();
+    let decoded = decode(&target.served, bytes.as_bytes())
+        .ok_or_else(|| ApiError::internal(&"it is not of the registered type"))?;
+    match writer.current(target).await {
+        Ok(_) if replace => {
+            let mut change = |_: &_, _: &_| Ok(decoded.clone_object());
+            write::update(writer, target, Part::Main, false, &mut change).await.map(|_| ())
+        }
+        Ok(_) => Ok(()),
+        Err(error) if error.code() == http::StatusCode::NOT_FOUND => {
+            let namespace = target.namespace.as_deref();
+            match write::create(writer, &target.served, namespace, decoded, false).await {
+                // Another server was quicker.
+                Err(error) if error.code() == http::StatusCode::CONFLICT => Ok(()),
+                created => created.map(|_| ()),
+            }
+        }
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,117 @@
+//! Stored objects: their bytes, and the revision spliced into them.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use bytes::{Bytes, BytesMut};
+use serde_json::Value;
+use skep_registry::{Object, Resource};
+use skep_store::Revision;
+
+/// What stands right before the revision in every encoded object.
+const BEFORE_VERSION: &[u8] = br#""metadata":{"resourceVersion":""#;
+
+/// One version of an object, as gets, lists and watches send it.
+#[derive(Debug)]
+pub(crate) struct Cached {
+    /// `namespace/name`, or `name` where cluster-scoped.
+    pub key: String,
+    pub revision: Revision,
+    /// JSON with the revision in place.
+    pub bytes: Bytes,
+    pub labels: BTreeMap<String, String>,
+    pub fields: Vec<(&'static str, String)>,
+}
+
+impl Cached {
+    pub(crate) fn new(resource: &Resource, key: String, revision: Revision, bytes: Bytes, object: &dyn Object) -> Self {
+        Self {
+            key,
+            revision,
+            bytes,
+            labels: object.meta().labels.clone().unwrap_or_default(),
+            fields: resource.strategy.fields(object),
+        }
+    }
+
+    /// From the bytes in the store; `None` if they are not an object of this resource.
+    pub(crate) fn from_stored(resource: &Resource, key: String, revision: Revision, stored: &[u8]) -> Option<Self> {
+        let bytes = splice(stored, revision)?;
+        let object = decode(resource, &bytes)?;
+        Some(Self::new(resource, key, revision, bytes, &*object))
+    }
+
+    /// The same object as of another revision, for the event that takes it out of a watcher's sight.
+    pub(crate) fn at(&self, revision: Revision) -> Self {
+        Self {
+            key: self.key.clone(),
+            revision,
+            bytes: splice(&self.bytes, revision).unwrap_or_else(|| self.bytes.clone()),
+            labels: self.labels.clone(),
+            fields: self.fields.clone(),
+        }
+    }
+
+    /// `None` only if the bytes are not what [`encode`] makes.
+    pub(crate) fn decode(&self, resource: &Resource) -> Option<Box<dyn Object>> {
+        decode(resource, &self.bytes)
+    }
+
+    pub(crate) fn value(&self) -> Value {
+        serde_json::from_slice(&self.bytes).unwrap_or_default()
+    }
+}
+
+pub(crate) fn decode(resource: &Resource, bytes: &[u8]) -> Option<Box<dyn Object>> {
+    let value = serde_json::from_slice(bytes).ok()?;
+    Some(resource.strategy.decode(value).ok()?.object)
+}
+
+/// The stored form: JSON whose metadata begins with an empty resource version.
+pub(crate) fn encode(object: &dyn Object) -> Bytes {
+    let mut value = object.to_value();
+    if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.shift_remove("resourceVersion");
+        metadata.shift_insert(0, "resourceVersion".to_owned(), Value::String(String::new()));
+    }
+    serde_json::to_vec(&value).unwrap_or_default().into()
+}
+
+/// Puts the revision where the stored form leaves room for it, in place of what is there.
+pub(crate) fn splice(bytes: &[u8], revision: Revision) -> Option<Bytes> {
+    let start = find(bytes, BEFORE_VERSION)? + BEFORE_VERSION.len();
+    let rest = start + bytes[start..].iter().position(|b| *b == b'"')?;
+    let digits = revision.to_string();
+    let mut out = BytesMut::with_capacity(start + digits.len() + bytes.len() - rest);
+    out.extend_from_slice(&bytes[..start]);
+    out.extend_from_slice(digits.as_bytes());
+    out.extend_from_slice(&bytes[rest..]);
+    Some(out.freeze())
+}
+
+fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
+    bytes.windows(what.len()).position(|w| w == what)
+}
+
+/// `/registry/{group}/{plural}/`, `core` standing for the group without a name.
+pub(crate) fn prefix(resource: &Resource) -> String {
+    let group = if resource.group.is_empty() { "core" } else { resource.group };
+    format!("/registry/{group}/{}/", resource.plural)
+}
+
+/// An object's key below its resource's prefix.
+pub(crate) fn relative_key<'a>(namespace: Option<&str>, name: &'a str) -> Cow<'a, str> {
+    match namespace {
+        Some(namespace) => Cow::Owned(format!("{namespace}/{name}")),
+        None => Cow::Borrowed(name),
+    }
+}
+
+/// `apps/v1`, or `v1` for the core group.
+pub(crate) fn api_version(resource: &Resource) -> String {
+    if resource.group.is_empty() {
+        resource.version.to_owned()
+    } else {
+        format!("{}/{}", resource.group, resource.version)
+    }
+}

@@ -1,0 +1,183 @@
+//! Query parameters: list, create, update, patch and delete options as `meta/v1` has them.
+
+use std::collections::HashMap;
+
+use percent_encoding::percent_decode_str;
+
+use crate::status::ApiError;
+
+/// The decoded parameters; of one given twice the first counts, as in upstream's conversion.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Query {
+    first: HashMap<String, String>,
+    dry_run: Vec<String>,
+}
+
+/// How fields are treated that the type does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FieldValidation {
+    Ignore,
+    Warn,
+    Strict,
+}
+
+/// `resourceVersionMatch`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum VersionMatch {
+    NotOlderThan,
+    Exact,
+}
+
+/// What of a collection is asked for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ListOptions {
+    pub label_selector: String,
+    pub field_selector: String,
+    pub limit: usize,
+    pub continue_token: String,
+    /// `None` where absent; `Some(0)` is "any".
+    pub resource_version: Option<u64>,
+    pub version_match: Option<VersionMatch>,
+    pub watch: bool,
+    pub bookmarks: bool,
+    pub send_initial_events: Option<bool>,
+    pub timeout_seconds: Option<u64>,
+}
+
+impl Query {
+    pub(crate) fn parse(query: Option<&str>) -> Self {
+        let mut parsed = Self::default();
+        for pair in query.unwrap_or_default().split('&').filter(|p| !p.is_empty()) {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let (key, value) = (decode(key), decode(value));
+            if key == "dryRun" {
+                parsed.dry_run.push(value.clone());
+            }
+            parsed.first.entry(key).or_insert(value);
+        }
+        parsed
+    }
+
+    pub(crate) fn get(&self, key: &str) -> Option<&str> {
+        self.first.get(key).map(String::as_str).filter(|v| !v.is_empty())
+    }
+
+    pub(crate) fn flag(&self, key: &str) -> bool {
+        self.first.get(key).is_some_and(|v| !matches!(v.as_str(), "" | "0" | "false"))
+    }
+
+    /// `?verbose`, which needs no value.
+    pub(crate) fn verbose(&self) -> bool {
+        self.first.contains_key("verbose")
+    }
+
+    pub(crate) fn integer(&self, key: &str) -> Result<Option<i64>, ApiError> {
+        let Some(text) = self.get(key) else { return Ok(None) };
+        text.parse().map(Some).map_err(|_| {
+            ApiError::bad_request(format!("strconv.ParseInt: parsing \"{text}\": invalid syntax: parameter {key}"))
+        })
+    }
+
+    pub(crate) fn dry_run(&self) -> Result<bool, ApiError> {
+        dry_run(&self.dry_run)
+    }
+
+    pub(crate) fn field_validation(&self) -> Result<FieldValidation, ApiError> {
+        match self.get("fieldValidation") {
+            None | Some("Warn") => Ok(FieldValidation::Warn),
+            Some("Strict") => Ok(FieldValidation::Strict),
+            Some("Ignore") => Ok(FieldValidation::Ignore),
+            Some(other) => Err(ApiError::bad_request(format!(
+                "fieldValidation: Unsupported value: \"{other}\": supported values: \"Ignore\", \"Strict\", \"Warn\""
+            ))),
+        }
+    }
+
+    pub(crate) fn list_options(&self) -> Result<ListOptions, ApiError> {
+        let text = |key| self.get(key).unwrap_or_default().to_owned();
+        let options = ListOptions {
+            label_selector: text("labelSelector"),
+            field_selector: text("fieldSelector"),
+            limit: self.integer("limit")?.and_then(|l| usize::try_from(l).ok()).unwrap_or(0),
+            continue_token: text("continue"),
+            resource_version: self.get("resourceVersion").map(resource_version).transpose()?,
+            version_match: match self.get("resourceVersionMatch") {
+                None => None,
+                Some("NotOlderThan") => Some(VersionMatch::NotOlderThan),
+                Some("Exact") => Some(VersionMatch::Exact),
+                Some(other) => {
+                    return Err(invalid_list(&format!(
+                        "resourceVersionMatch: Unsupported value: \"{other}\": supported values: \"Exact\", \
+                         \"NotOlderThan\""
+                    )));
+                }
+            },
+            watch: self.flag("watch"),
+            bookmarks: self.flag("allowWatchBookmarks"),
+            send_initial_events: self.get("sendInitialEvents").map(|v| !matches!(v, "0" | "false")),
+            timeout_seconds: self.integer("timeoutSeconds")?.and_then(|s| u64::try_from(s).ok()).filter(|s| *s > 0),
+        };
+        options.check()?;
+        Ok(options)
+    }
+}
+
+impl ListOptions {
+    fn check(&self) -> Result<(), ApiError> {
+        if self.send_initial_events.is_some() {
+            if !self.watch {
+                return Err(invalid_list("sendInitialEvents: Forbidden: sendInitialEvents is forbidden for list"));
+            }
+            if self.version_match != Some(VersionMatch::NotOlderThan) {
+                return Err(invalid_list(
+                    "resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to \
+                     NotOlderThan",
+                ));
+            }
+            return Ok(());
+        }
+        let Some(matching) = self.version_match else { return Ok(()) };
+        let why = if self.watch {
+            "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
+        } else if !self.continue_token.is_empty() {
+            "resourceVersionMatch is forbidden when continue is provided"
+        } else if self.resource_version.is_none() {
+            "resourceVersionMatch is forbidden unless resourceVersion is provided"
+        } else if matching == VersionMatch::Exact && self.resource_version == Some(0) {
+            "resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\""
+        } else {
+            return Ok(());
+        };
+        Err(invalid_list(&format!("resourceVersionMatch: Forbidden: {why}")))
+    }
+}
+
+/// A resource version as clients send it: a number.
+pub(crate) fn resource_version(text: &str) -> Result<u64, ApiError> {
+    text.parse().map_err(|_| {
+        invalid_list(&format!(
+            "resourceVersion: Invalid value: \"{text}\": strconv.ParseUint: parsing \"{text}\": invalid syntax"
+        ))
+    })
+}
+
+pub(crate) fn dry_run(values: &[String]) -> Result<bool, ApiError> {
+    match values.iter().find(|v| !v.is_empty() && *v != "All") {
+        Some(other) => {
+            Err(ApiError::bad_request(format!("dryRun: Unsupported value: \"{other}\": supported values: \"All\"")))
+        }
+        None => Ok(values.iter().any(|v| v == "All")),
+    }
+}
+
+fn invalid_list(why: &str) -> ApiError {
+    ApiError::new(
+        http::StatusCode::UNPROCESSABLE_ENTITY,
+        "Invalid",
+        format!("ListOptions.meta.k8s.io \"\" is invalid: {why}"),
+    )
+}
+
+fn decode(text: &str) -> String {
+    percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
+}

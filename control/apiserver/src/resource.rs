@@ -1,0 +1,143 @@
+//! Requests to resources: from path and verb to reads and writes. Knows no kind.
+
+use http::{Response, StatusCode};
+use skep_registry::{Scope, Subresource};
+
+use crate::call::Call;
+use crate::form::{Include, Shape};
+use crate::input;
+use crate::path::{ResourcePath, Verb};
+use crate::query;
+use crate::read;
+use crate::response::{self, Body};
+use crate::selection::Selection;
+use crate::served::Served;
+use crate::status::ApiError;
+use crate::write::{self, Part, Target, Writer};
+
+mod delete;
+mod log;
+mod patch;
+mod subresource;
+
+pub(crate) use log::KubeletClient;
+pub(crate) use subresource::name as subresource_name;
+
+/// What a request to a resource needs of the server.
+pub(crate) struct Context<'a> {
+    pub writer: &'a Writer,
+    pub kubelet: Option<&'a KubeletClient>,
+    pub nodes: Option<&'a Served>,
+}
+
+pub(crate) async fn handle(
+    context: &Context<'_>,
+    served: Served,
+    path: ResourcePath,
+    verb: Verb,
+    call: Call,
+) -> Result<Response<Body>, ApiError> {
+    check_scope(&served, &path, verb)?;
+    let shape = Shape { served: served.clone(), output: call.output, include: Include::of(&call.query)? };
+    let Some(name) = path.name.clone() else {
+        return collection(context, &shape, path.namespace.as_deref(), verb, call).await;
+    };
+    let target = Target { served, namespace: path.namespace.clone(), name };
+    if let Some(subresource) = path.subresource.as_deref() {
+        let subresource = named(&target.served, subresource).ok_or_else(ApiError::no_such_path)?;
+        return subresource::handle(context, &shape, &target, subresource, verb, call).await;
+    }
+    let writer = context.writer;
+    match verb {
+        Verb::Get if call.query.flag("watch") => watch(context, shape, &target, call).await,
+        Verb::Get => {
+            let version = call.query.get("resourceVersion").map(query::resource_version).transpose()?;
+            read::get(writer, &shape, &target, version).await
+        }
+        Verb::Update => replace(writer, &shape, &target, Part::Main, call).await,
+        Verb::Patch => patch::patch(writer, &shape, &target, Part::Main, call).await,
+        Verb::Delete => delete::one(writer, &shape, &target, call).await,
+        Verb::Create | Verb::List | Verb::Watch | Verb::DeleteCollection => Err(ApiError::method_not_allowed()),
+    }
+}
+
+async fn collection(
+    context: &Context<'_>,
+    shape: &Shape,
+    namespace: Option<&str>,
+    verb: Verb,
+    call: Call,
+) -> Result<Response<Body>, ApiError> {
+    let writer = context.writer;
+    match verb {
+        Verb::List => {
+            let options = call.query.list_options()?;
+            let selection = Selection::new(&shape.served, namespace, None, &options)?;
+            read::list(writer, shape, &selection, &options).await
+        }
+        Verb::Watch => {
+            let options = call.query.list_options()?;
+            let selection = Selection::new(&shape.served, namespace, None, &options)?;
+            read::watch(writer, shape.clone(), selection, options, call.stop).await
+        }
+        Verb::Create => create(writer, shape, namespace, call).await,
+        Verb::DeleteCollection => delete::collection(writer, shape, namespace, call).await,
+        Verb::Get | Verb::Update | Verb::Patch | Verb::Delete => Err(ApiError::method_not_allowed()),
+    }
+}
+
+/// A watch of one object by its path.
+async fn watch(context: &Context<'_>, shape: Shape, target: &Target, call: Call) -> Result<Response<Body>, ApiError> {
+    let options = call.query.list_options()?;
+    let selection = Selection::new(&shape.served, target.namespace.as_deref(), Some(&target.name), &options)?;
+    read::watch(context.writer, shape, selection, options, call.stop).await
+}
+
+/// Namespaced objects are reached through their namespace, and only lists and watches go across namespaces.
+fn check_scope(served: &Served, path: &ResourcePath, verb: Verb) -> Result<(), ApiError> {
+    match (served.scope, &path.namespace) {
+        (Scope::Cluster, Some(_)) => Err(ApiError::no_such_path()),
+        (Scope::Namespaced, None) if path.name.is_some() => Err(ApiError::no_such_path()),
+        (Scope::Namespaced, None) if !verb.is_read() => Err(ApiError::method_not_allowed()),
+        _ => Ok(()),
+    }
+}
+
+fn named(served: &Served, name: &str) -> Option<Subresource> {
+    served.subresources.iter().copied().find(|s| subresource::name(*s) == name)
+}
+
+async fn create(
+    writer: &Writer,
+    shape: &Shape,
+    namespace: Option<&str>,
+    call: Call,
+) -> Result<Response<Body>, ApiError> {
+    let dry_run = call.query.dry_run()?;
+    let validation = call.query.field_validation()?;
+    let parsed = input::parse(&call.headers, &input::read(call.body).await?)?;
+    let (object, warnings) = input::decode(&shape.served, parsed, validation)?;
+    let created = write::create(writer, &shape.served, namespace, object, dry_run).await?;
+    let mut response = shape.one(StatusCode::CREATED, &created);
+    response::add_warnings(&mut response, &warnings);
+    Ok(response)
+}
+
+/// PUT of an object or of its status.
+async fn replace(
+    writer: &Writer,
+    shape: &Shape,
+    target: &Target,
+    part: Part,
+    call: Call,
+) -> Result<Response<Body>, ApiError> {
+    let dry_run = call.query.dry_run()?;
+    let validation = call.query.field_validation()?;
+    let parsed = input::parse(&call.headers, &input::read(call.body).await?)?;
+    let (object, warnings) = input::decode(&shape.served, parsed, validation)?;
+    let mut change = |_: &_, _: &_| Ok(object.clone_object());
+    let updated = write::update(writer, target, part, dry_run, &mut change).await?;
+    let mut response = shape.one(StatusCode::OK, &updated);
+    response::add_warnings(&mut response, &warnings);
+    Ok(response)
+}

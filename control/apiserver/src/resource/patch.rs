@@ -1,0 +1,107 @@
+//! PATCH: JSON patch (RFC 6902), JSON merge patch (RFC 7386), strategic merge patch.
+
+use http::{HeaderMap, Response, StatusCode};
+use serde_json::Value;
+
+use crate::call::Call;
+use crate::form::Shape;
+use crate::input::{self, Parsed};
+use crate::negotiate;
+use crate::object::Cached;
+use crate::query::FieldValidation;
+use crate::response::{self, Body};
+use crate::status::ApiError;
+use crate::write::{self, Part, Target, Writer};
+
+/// Operations in one JSON patch.
+const OPERATIONS_MAX: usize = 10_000;
+
+const TYPES: &str = "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json";
+
+/// A patch of one of the three sorts.
+pub(super) enum Patch {
+    Json(json_patch::Patch),
+    Merge(Value),
+    Strategic(Value),
+}
+
+impl Patch {
+    pub(super) async fn read(headers: &HeaderMap, body: Body) -> Result<Self, ApiError> {
+        let media_type = negotiate::media_type(headers);
+        if !TYPES.split(", ").any(|known| known == media_type) {
+            return Err(ApiError::unsupported_media_type(TYPES));
+        }
+        let body = input::read(body).await?;
+        let bad = |error: serde_json::Error| ApiError::bad_request(format!("error decoding patch: {error}"));
+        if media_type == "application/json-patch+json" {
+            let patch: json_patch::Patch = serde_json::from_slice(&body).map_err(bad)?;
+            if patch.0.len() > OPERATIONS_MAX {
+                let message = format!(
+                    "The allowed maximum operations in a JSON patch is {OPERATIONS_MAX}, got {}",
+                    patch.0.len()
+                );
+                return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", message));
+            }
+            return Ok(Self::Json(patch));
+        }
+        let value: Value = serde_json::from_slice(&body).map_err(bad)?;
+        if !value.is_object() {
+            return Err(ApiError::bad_request("error decoding patch: the patch must be a JSON object"));
+        }
+        Ok(if media_type == "application/merge-patch+json" { Self::Merge(value) } else { Self::Strategic(value) })
+    }
+
+    /// `types` says how lists merge; without it, strategic merge is not supported.
+    pub(super) fn apply(&self, mut value: Value, types: Option<&skep_registry::PatchType>) -> Result<Value, ApiError> {
+        match (self, types) {
+            (Self::Json(patch), _) => {
+                json_patch::patch(&mut value, patch).map_err(|e| ApiError::unprocessable_patch(&e.to_string()))?;
+                Ok(value)
+            }
+            (Self::Merge(patch), _) => {
+                json_patch::merge(&mut value, patch);
+                Ok(value)
+            }
+            (Self::Strategic(patch), Some(types)) => skep_registry::strategic_merge(value, patch, types)
+                .map_err(|error| ApiError::bad_request(format!("invalid strategic merge patch: {error}"))),
+            (Self::Strategic(_), None) => Err(ApiError::unsupported_media_type(TYPES)),
+        }
+    }
+}
+
+/// Patches an object or its status.
+pub(super) async fn patch(
+    writer: &Writer,
+    shape: &Shape,
+    target: &Target,
+    part: Part,
+    call: Call,
+) -> Result<Response<Body>, ApiError> {
+    let dry_run = call.query.dry_run()?;
+    let validation = call.query.field_validation()?;
+    let patch = Patch::read(&call.headers, call.body).await?;
+    let mut warnings = Vec::new();
+    let mut change = |current: &Cached, _: &dyn skep_registry::Object| {
+        let value = patch.apply(current.value(), Some(target.served.strategy.patch_type()))?;
+        let parsed = Parsed { value, duplicates: Vec::new() };
+        let (object, unknown) = decode(target, parsed, validation)?;
+        warnings = unknown;
+        Ok(object)
+    };
+    let updated = write::update(writer, target, part, dry_run, &mut change).await?;
+    let mut response = shape.one(StatusCode::OK, &updated);
+    response::add_warnings(&mut response, &warnings);
+    Ok(response)
+}
+
+fn decode(
+    target: &Target,
+    parsed: Parsed,
+    validation: FieldValidation,
+) -> Result<(Box<dyn skep_registry::Object>, Vec<String>), ApiError> {
+    let given = parsed.value.get("kind").and_then(Value::as_str).unwrap_or(target.served.kind);
+    if given != target.served.kind {
+        return Err(ApiError::bad_request(format!("the kind of the object ({given}) cannot be changed by a patch")));
+    }
+    input::decode(&target.served, parsed, validation)
+}

@@ -1,0 +1,251 @@
+//! The server: what a request passes, in order.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::{Request, Response};
+use skep_raft::Store;
+use skep_registry::Registry;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio_util::sync::CancellationToken;
+
+use crate::admission::NamespaceLifecycle;
+use crate::authn::Identity;
+use crate::authz::{Action, Authorizer, SystemAuthorizer, refusal};
+use crate::cache::{Cache, follow};
+use crate::call::Call;
+use crate::negotiate::Output;
+use crate::options::{Error, Options};
+use crate::other;
+use crate::path::{self, Path, ResourcePath, Verb};
+use crate::pools::Ranges;
+use crate::query::Query;
+use crate::resource::{self, KubeletClient};
+use crate::response::{self, Body};
+use crate::served::Served;
+use crate::status::ApiError;
+use crate::write::Writer;
+use crate::{bootstrap, listen};
+
+/// How long a request may take that is neither a watch nor a log.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long a request waits for its turn.
+const TURN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// An answer on its way.
+pub(crate) type Answer = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
+
+/// The Kubernetes API. Clones share one server.
+#[derive(Clone)]
+pub struct ApiServer {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    registry: Arc<Registry>,
+    writer: Writer,
+    authorizer: Box<dyn Authorizer>,
+    kubelet: Option<KubeletClient>,
+    nodes: Option<Served>,
+    advertise: Option<std::net::SocketAddr>,
+    mutating: Semaphore,
+    reading: Semaphore,
+    stop: CancellationToken,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl ApiServer {
+    /// Fills the watch cache and makes what every cluster has: its namespaces and the Service `kubernetes`.
+    ///
+    /// # Errors
+    /// The store cannot be read or written.
+    pub async fn start(options: Options, registry: Arc<Registry>, store: Store) -> Result<Self, Error> {
+        let stop = CancellationToken::new();
+        let cache = Arc::new(Cache::new(Arc::clone(&registry)));
+        follow::start(Arc::clone(&cache), store.clone(), stop.clone()).await.map_err(Error::Load)?;
+        let ranges = Ranges { service_cidr: options.service_cidr, node_ports: options.node_ports.clone() };
+        let admission: Vec<Box<dyn crate::admission::Admission>> = vec![Box::new(NamespaceLifecycle::new(&registry))];
+        let server = Self {
+            inner: Arc::new(Inner {
+                nodes: Served::find(&registry, "", "v1", "nodes"),
+                writer: Writer { store, cache, ranges, admission },
+                authorizer: Box::new(SystemAuthorizer),
+                kubelet: options.kubelet_client.clone().map(KubeletClient::new),
+                advertise: options.advertise,
+                mutating: Semaphore::new(options.mutating_requests_max.max(1)),
+                reading: Semaphore::new(options.reading_requests_max.max(1)),
+                stop,
+                registry,
+            }),
+        };
+        bootstrap::ensure(&server, &options).await?;
+        Ok(server)
+    }
+
+    /// A client in this process: its requests go through the same path as those from outside, without a socket.
+    #[must_use]
+    pub fn client(&self, user: &str, groups: &[&str]) -> kube::Client {
+        let identity = Arc::new(Identity::authenticated(user, groups));
+        kube::Client::new(InProcess { server: self.clone(), identity }, "default")
+    }
+
+    /// Serves a listener until `stop`; what is running then may end, and watches are ended. It may be called several
+    /// times, with several listeners. Client certificates that `tls` verified say who asks.
+    ///
+    /// # Errors
+    /// The listener cannot be used.
+    pub async fn serve(
+        &self,
+        listener: std::net::TcpListener,
+        tls: Arc<rustls::ServerConfig>,
+        stop: CancellationToken,
+    ) -> Result<(), Error> {
+        listen::serve(self, listener, &tls, stop).await
+    }
+
+    /// Ends all watches and the task that follows the store; clients get no more answers from the cache.
+    pub fn shutdown(&self) {
+        self.inner.stop.cancel();
+    }
+
+    /// Answers one request. `stop` ends streams.
+    pub(crate) fn answer(&self, request: Request<Body>, identity: Arc<Identity>, stop: CancellationToken) -> Answer {
+        let inner = Arc::clone(&self.inner);
+        Box::pin(async move { inner.answer(request, identity, stop).await.unwrap_or_else(ApiError::into_response) })
+    }
+
+    pub(crate) fn registry(&self) -> &Arc<Registry> {
+        &self.inner.registry
+    }
+
+    pub(crate) fn writer(&self) -> &Writer {
+        &self.inner.writer
+    }
+
+    /// Ends with the server, and may be ended alone.
+    pub(crate) fn stopped(&self) -> CancellationToken {
+        self.inner.stop.child_token()
+    }
+}
+
+impl Inner {
+    async fn answer(
+        &self,
+        request: Request<Body>,
+        identity: Arc<Identity>,
+        stop: CancellationToken,
+    ) -> Result<Response<Body>, ApiError> {
+        let (parts, body) = request.into_parts();
+        let query = Query::parse(parts.uri.query());
+        let path = path::parse(parts.uri.path()).ok_or_else(|| ApiError::bad_request("the path is not UTF-8"))?;
+        let call = Call {
+            output: Output::of(&parts.headers, &query)?,
+            path: parts.uri.path().to_owned(),
+            method: parts.method,
+            headers: parts.headers,
+            query,
+            body,
+            identity,
+            stop,
+        };
+        match path {
+            Path::Other(segments) => {
+                let verb = call.method.as_str().to_lowercase();
+                self.authorize(&call.identity, &Action::Path { verb: &verb, path: &call.path })?;
+                let address = self.advertise.map(|a| a.to_string()).unwrap_or_default();
+                let checks = vec![("ping", true), ("store", true), ("watch-cache", self.writer.cache.revision() > 0)];
+                other::handle(&self.registry, &address, &checks, &segments, &call)
+            }
+            Path::Resource(path) => self.resource(path, call).await,
+        }
+    }
+
+    async fn resource(&self, path: ResourcePath, call: Call) -> Result<Response<Body>, ApiError> {
+        let watch = call.query.flag("watch");
+        let verb = Verb::of(&call.method, path.name.is_some(), watch).ok_or_else(ApiError::method_not_allowed)?;
+        // A namespace's own path is in that namespace, as far as rules are concerned.
+        let namespace = match (path.resource.as_str(), &path.name) {
+            ("namespaces", Some(name)) if path.group.is_empty() => Some(name.as_str()),
+            _ => path.namespace.as_deref(),
+        };
+        let action = Action::Resource {
+            verb: if watch && verb == Verb::Get { "watch" } else { verb.name() },
+            group: &path.group,
+            resource: &path.resource,
+            subresource: path.subresource.as_deref().unwrap_or_default(),
+            namespace,
+            name: path.name.as_deref(),
+        };
+        self.authorize(&call.identity, &action)?;
+        let served = Served::find(&self.registry, &path.group, &path.version, &path.resource)
+            .ok_or_else(ApiError::no_such_path)?;
+        let context =
+            resource::Context { writer: &self.writer, kubelet: self.kubelet.as_ref(), nodes: self.nodes.as_ref() };
+        let long = watch || path.subresource.as_deref() == Some("log");
+        let handled = Box::pin(resource::handle(&context, served, path, verb, call));
+        if long {
+            return handled.await;
+        }
+        let _turn = self.turn(verb).await?;
+        tokio::time::timeout(REQUEST_TIMEOUT, handled)
+            .await
+            .map_err(|_| ApiError::timeout("request did not complete within the allotted timeout"))?
+    }
+
+    fn authorize(&self, who: &Identity, action: &Action<'_>) -> Result<(), ApiError> {
+        if self.authorizer.allows(who, action) {
+            return Ok(());
+        }
+        if who.is_anonymous() {
+            return Err(ApiError::unauthorized());
+        }
+        let why = refusal(who, action);
+        Err(match action {
+            Action::Resource { group, resource, name, .. } => {
+                ApiError::forbidden(resource, group, name.unwrap_or_default(), &why)
+            }
+            Action::Path { .. } => ApiError::forbidden_path(&why),
+        })
+    }
+
+    async fn turn(&self, verb: Verb) -> Result<SemaphorePermit<'_>, ApiError> {
+        let turns = if verb.is_read() { &self.reading } else { &self.mutating };
+        match tokio::time::timeout(TURN_TIMEOUT, turns.acquire()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => Err(ApiError::too_many_requests()),
+        }
+    }
+}
+
+/// The router as a tower service, for a client in this process.
+#[derive(Clone)]
+struct InProcess {
+    server: ApiServer,
+    identity: Arc<Identity>,
+}
+
+impl tower::Service<Request<kube::client::Body>> for InProcess {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<kube::client::Body>) -> Self::Future {
+        let answer =
+            self.server.answer(request.map(response::boxed), Arc::clone(&self.identity), self.server.stopped());
+        Box::pin(async move { Ok(answer.await) })
+    }
+}

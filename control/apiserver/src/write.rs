@@ -1,0 +1,189 @@
+//! Writes: from an object that a client wants to one transaction in the store.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use skep_registry::{Claim, FieldError, Object};
+use skep_store::{Compare, CompareOp, CompareTarget, Op, OpResult, Range, Revision, Txn};
+
+use crate::admission::{Admission, Operation};
+use crate::cache::{Cache, claim_key};
+use crate::object::{self, Cached};
+use crate::pools::{PoolsView, Ranges};
+use crate::served::Served;
+use crate::status::ApiError;
+
+mod create;
+mod delete;
+mod update;
+
+pub(crate) use create::create;
+pub(crate) use delete::{DeleteOptions, Deletion, delete};
+pub(crate) use update::{Part, update};
+
+/// How often a write is tried again that lost against another one.
+const ATTEMPTS_MAX: usize = 32;
+
+/// How often values are allocated again that another write took first.
+const ALLOCATIONS_MAX: usize = 8;
+
+/// What writes need of the server.
+pub(crate) struct Writer {
+    pub store: skep_raft::Store,
+    pub cache: Arc<Cache>,
+    pub ranges: Ranges,
+    pub admission: Vec<Box<dyn Admission>>,
+}
+
+/// An object's place.
+#[derive(Clone)]
+pub(crate) struct Target {
+    pub served: Served,
+    pub namespace: Option<String>,
+    pub name: String,
+}
+
+impl Target {
+    /// Below the resource's prefix.
+    pub(crate) fn key(&self) -> String {
+        object::relative_key(self.namespace.as_deref(), &self.name).into_owned()
+    }
+
+    pub(crate) fn store_key(&self) -> Bytes {
+        format!("{}{}", object::prefix(&self.served), self.key()).into()
+    }
+
+    pub(crate) fn not_found(&self) -> ApiError {
+        ApiError::object_not_found(&self.served, &self.name)
+    }
+
+    pub(crate) fn modified(&self) -> ApiError {
+        ApiError::modified(&self.served, &self.name)
+    }
+}
+
+/// What became of a transaction.
+enum Outcome {
+    Done(Revision),
+    /// The object is not at the revision that was expected.
+    Lost,
+    /// Another object holds these.
+    Taken(Vec<Claim>),
+}
+
+/// Claims that a write adds and gives up.
+#[derive(Default)]
+struct ClaimChange {
+    add: Vec<Claim>,
+    remove: Vec<Claim>,
+}
+
+impl ClaimChange {
+    fn between(old: Vec<Claim>, new: Vec<Claim>) -> Self {
+        let mut add: Vec<Claim> = new.iter().filter(|c| !old.contains(c)).cloned().collect();
+        add.sort();
+        add.dedup();
+        let mut remove: Vec<Claim> = old.into_iter().filter(|c| !new.contains(c)).collect();
+        remove.sort();
+        remove.dedup();
+        Self { add, remove }
+    }
+}
+
+impl Writer {
+    /// Waits until the cache has everything that was written before now.
+    pub(crate) async fn catch_up(&self) -> Result<(), ApiError> {
+        let revision = self.store.read_index().await.map_err(|e| store_error(&e))?;
+        self.cache.wait_for(revision).await.map_err(|_| ApiError::timeout("the watch cache is behind the store"))
+    }
+
+    /// The object as it is now.
+    pub(crate) async fn current(&self, target: &Target) -> Result<Arc<Cached>, ApiError> {
+        self.catch_up().await?;
+        self.cache.get(&target.served, &target.key()).ok_or_else(|| target.not_found())
+    }
+
+    fn decoded(&self, target: &Target, cached: &Cached) -> Result<Box<dyn Object>, ApiError> {
+        let why = || ApiError::internal(&format!("{} \"{}\" cannot be decoded", target.served.plural, target.name));
+        cached.decode(&target.served).ok_or_else(why)
+    }
+
+    async fn admit(&self, operation: Operation, target: &Target) -> Result<(), ApiError> {
+        for admission in &self.admission {
+            admission.admit(self, operation, target).await?;
+        }
+        Ok(())
+    }
+
+    fn pools<'a>(&'a self, owner: &'a [u8], refused: &'a [Claim]) -> PoolsView<'a> {
+        PoolsView { cache: &self.cache, ranges: &self.ranges, owner, refused }
+    }
+
+    /// Writes an object (`None` removes it) that is now at `expected`; 0 is "not there".
+    async fn commit(
+        &self,
+        target: &Target,
+        expected: Revision,
+        value: Option<Bytes>,
+        claims: &ClaimChange,
+    ) -> Result<Outcome, ApiError> {
+        let key = target.store_key();
+        let compare =
+            |key: Bytes, revision| Compare { key, target: CompareTarget::ModRevision(revision), op: CompareOp::Equal };
+        let look = |start: Bytes| Op::Range(Range { start, keys_only: true, ..Range::default() });
+        let mut txn = Txn::default();
+        txn.compare.push(compare(key.clone(), expected));
+        txn.failure.push(look(key.clone()));
+        txn.success.push(match value {
+            Some(value) => Op::Put { key: key.clone(), value, lease: 0 },
+            None => Op::Delete { start: key.clone(), end: None },
+        });
+        for claim in &claims.add {
+            let claim = claim_key(claim);
+            txn.compare.push(compare(claim.clone(), 0));
+            txn.failure.push(look(claim.clone()));
+            txn.success.push(Op::Put { key: claim, value: key.clone(), lease: 0 });
+        }
+        for claim in &claims.remove {
+            txn.success.push(Op::Delete { start: claim_key(claim), end: None });
+        }
+        let done = self.store.txn(txn).await.map_err(|e| store_error(&e))?;
+        if done.succeeded {
+            return Ok(Outcome::Done(done.revision));
+        }
+        let found = |result: &OpResult| match result {
+            OpResult::Range(range) => range.kvs.first().map_or(0, |kv| kv.mod_revision),
+            _ => 0,
+        };
+        if done.results.first().map_or(0, found) != expected {
+            return Ok(Outcome::Lost);
+        }
+        let results = done.results.iter().skip(1);
+        let taken = claims.add.iter().zip(results).filter(|(_, result)| found(result) != 0);
+        Ok(Outcome::Taken(taken.map(|(claim, _)| claim.clone()).collect()))
+    }
+}
+
+/// The object that was written, as a reader would find it.
+fn written(target: &Target, object: &dyn Object, stored: &[u8], revision: Revision) -> Arc<Cached> {
+    let bytes = object::splice(stored, revision).unwrap_or_else(|| Bytes::copy_from_slice(stored));
+    Arc::new(Cached::new(&target.served, target.key(), revision, bytes, object))
+}
+
+/// The error for what validation found, if it found anything.
+fn refuse(target: &Target, name: &str, errors: &[FieldError]) -> Result<(), ApiError> {
+    if errors.is_empty() {
+        return Ok(());
+    }
+    Err(ApiError::invalid(target.served.kind, target.served.group, name, errors))
+}
+
+/// A refusal because allocation never got the values that it chose.
+fn exhausted(target: &Target) -> ApiError {
+    ApiError::internal(&format!("no free values could be allocated for {} \"{}\"", target.served.plural, target.name))
+}
+
+pub(crate) fn store_error(error: &skep_raft::StoreError) -> ApiError {
+    tracing::warn!(%error, "the store failed");
+    ApiError::unavailable(format!("the store cannot answer: {error}"))
+}

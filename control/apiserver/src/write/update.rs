@@ -1,0 +1,176 @@
+//! Changes of an object that is there.
+
+use std::sync::Arc;
+
+use skep_registry::{FieldError, FieldErrorKind, Object};
+
+use super::create::own_namespace;
+use super::{ALLOCATIONS_MAX, ATTEMPTS_MAX, ClaimChange, Outcome, Target, Writer, exhausted, refuse, written};
+use crate::admission::Operation;
+use crate::object::{self, Cached};
+use crate::status::ApiError;
+
+/// Which part of an object a client may change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// All but status and what the server keeps itself.
+    Main,
+    /// Status alone.
+    Status,
+    /// The change is made by the server on the client's behalf: binding, finalizers of a namespace.
+    Server,
+}
+
+/// Makes the new object from the current one. It is called again when another write came first.
+pub(crate) type Change<'a> = dyn FnMut(&Cached, &dyn Object) -> Result<Box<dyn Object>, ApiError> + Send + 'a;
+
+/// Applies a change. If the new object has a resource version, it must be the current one; otherwise the change is
+/// tried until it wins.
+pub(crate) async fn update(
+    writer: &Writer,
+    target: &Target,
+    part: Part,
+    dry_run: bool,
+    change: &mut Change<'_>,
+) -> Result<Arc<Cached>, ApiError> {
+    for _ in 0..ATTEMPTS_MAX {
+        let current = writer.current(target).await?;
+        let old = writer.decoded(target, &current)?;
+        let mut new = change(&current, &*old)?;
+        check_preconditions(target, &current, &*old, &*new)?;
+        own_namespace(&mut *new, target.namespace.as_deref())?;
+        prepare(target, part, &mut *new, &*old);
+        writer.admit(Operation::Update, target).await?;
+        if let Some(object) = store(writer, target, part, dry_run, &current, &*old, new).await? {
+            return Ok(object);
+        }
+    }
+    Err(target.modified())
+}
+
+fn check_preconditions(target: &Target, current: &Cached, old: &dyn Object, new: &dyn Object) -> Result<(), ApiError> {
+    let name = new.meta().name.as_deref().unwrap_or_default();
+    if !name.is_empty() && name != target.name {
+        return Err(ApiError::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({})",
+            target.name
+        )));
+    }
+    let uid = new.meta().uid.as_deref().unwrap_or_default();
+    let held = old.meta().uid.as_deref().unwrap_or_default();
+    if !uid.is_empty() && uid != held {
+        let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {held}");
+        return Err(ApiError::conflict(&target.served, &target.name, &why));
+    }
+    match new.meta().resource_version.as_deref() {
+        None | Some("" | "0") => Ok(()),
+        Some(version) => match version.parse::<u64>() {
+            Ok(version) if version == current.revision => Ok(()),
+            Ok(_) => Err(target.modified()),
+            Err(_) => refuse(
+                target,
+                &target.name,
+                &[FieldError {
+                    kind: FieldErrorKind::Invalid,
+                    field: "metadata.resourceVersion".to_owned(),
+                    message: format!("Invalid value: \"{version}\": must be an unsigned integer"),
+                }],
+            ),
+        },
+    }
+}
+
+/// Keeps what a client may not change, and defaults the rest.
+fn prepare(target: &Target, part: Part, new: &mut dyn Object, old: &dyn Object) {
+    let strategy = &target.served.strategy;
+    let (kept, meta) = (old.meta(), new.meta_mut());
+    meta.name.clone_from(&kept.name);
+    meta.generate_name = kept.generate_name.clone().or_else(|| meta.generate_name.take());
+    meta.uid.clone_from(&kept.uid);
+    meta.creation_timestamp.clone_from(&kept.creation_timestamp);
+    meta.deletion_timestamp.clone_from(&kept.deletion_timestamp);
+    meta.deletion_grace_period_seconds = kept.deletion_grace_period_seconds;
+    meta.generation = kept.generation;
+    meta.self_link = None;
+    meta.managed_fields = None;
+    meta.resource_version = None;
+    strategy.default(new);
+    match part {
+        Part::Main => strategy.prepare_for_update(new, old),
+        Part::Status => strategy.prepare_for_status_update(new, old),
+        Part::Server => {}
+    }
+    if part == Part::Main && strategy.spec_changed(new, old) {
+        new.meta_mut().generation = Some(old.meta().generation.unwrap_or(0).saturating_add(1));
+    }
+}
+
+fn validate(target: &Target, part: Part, new: &dyn Object, old: &dyn Object) -> Vec<FieldError> {
+    let strategy = &target.served.strategy;
+    let specific = match part {
+        Part::Main => strategy.validate_update(new, old),
+        Part::Status => strategy.validate_status_update(new, old),
+        Part::Server => return Vec::new(),
+    };
+    let mut errors = skep_registry::validate_metadata(new.meta(), target.served.scope, &**strategy);
+    errors.extend(skep_registry::validate_metadata_update(new.meta(), old.meta()));
+    errors.extend(specific);
+    errors
+}
+
+/// `None` where another write came first.
+async fn store(
+    writer: &Writer,
+    target: &Target,
+    part: Part,
+    dry_run: bool,
+    current: &Arc<Cached>,
+    old: &dyn Object,
+    new: Box<dyn Object>,
+) -> Result<Option<Arc<Cached>>, ApiError> {
+    let strategy = &target.served.strategy;
+    let key = target.store_key();
+    let held = strategy.claims(old);
+    let mut refused = Vec::new();
+    for _ in 0..ALLOCATIONS_MAX {
+        let mut candidate = new.clone_object();
+        let mut errors = Vec::new();
+        if part == Part::Main
+            && let Err(taken) = strategy.allocate(&mut *candidate, Some(old), &writer.pools(&key, &refused))
+        {
+            errors.extend(taken);
+        }
+        errors.extend(validate(target, part, &*candidate, old));
+        errors.dedup();
+        refuse(target, &target.name, &errors)?;
+        let stored = object::encode(&*candidate);
+        if stored == object::encode(old) && !is_finished(target, &*candidate) {
+            return Ok(Some(Arc::clone(current)));
+        }
+        if dry_run {
+            return Ok(Some(written(target, &*candidate, &stored, current.revision)));
+        }
+        let outcome = if is_finished(target, &*candidate) {
+            let claims = ClaimChange::between(held.clone(), Vec::new());
+            writer.commit(target, current.revision, None, &claims).await?
+        } else {
+            let claims = ClaimChange::between(held.clone(), strategy.claims(&*candidate));
+            writer.commit(target, current.revision, Some(stored.clone()), &claims).await?
+        };
+        match outcome {
+            Outcome::Done(revision) => return Ok(Some(written(target, &*candidate, &stored, revision))),
+            Outcome::Lost => return Ok(None),
+            Outcome::Taken(claims) => refused.extend(claims),
+        }
+    }
+    Err(exhausted(target))
+}
+
+/// Whether the object was only held by its finalizers, and now is no more.
+fn is_finished(target: &Target, object: &dyn Object) -> bool {
+    let meta = object.meta();
+    meta.deletion_timestamp.is_some()
+        && meta.deletion_grace_period_seconds.unwrap_or(0) == 0
+        && meta.finalizers.as_deref().unwrap_or_default().is_empty()
+        && target.served.strategy.spec_finalizers(object).is_empty()
+}

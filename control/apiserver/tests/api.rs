@@ -1,0 +1,19 @@
+//! The API as clients see it: in process, and over TLS.
+#![allow(clippy::unwrap_used)]
+
+#[path = "api/conflict.rs"]
+mod conflict;
+#[path = "api/deletion.rs"]
+mod deletion;
+#[path = "api/harness.rs"]
+mod harness;
+#[path = "api/lists.rs"]
+mod lists;
+#[path = "api/pki.rs"]
+mod pki;
+#[path = "api/requests.rs"]
+mod requests;
+#[path = "api/secure.rs"]
+mod secure;
+#[path = "api/watches.rs"]
+mod watches;

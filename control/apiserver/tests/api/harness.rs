@@ -1,0 +1,79 @@
+//! A server over a store in a directory of its own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Request;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::{Api, ObjectMeta};
+use serde_json::Value;
+use skep_apiserver::{ApiServer, Options};
+use skep_raft::Store;
+use skep_registry::Registry;
+
+/// Everything that is waited for comes within this.
+pub const SOON: Duration = Duration::from_secs(20);
+
+pub struct Server {
+    pub api: ApiServer,
+    pub store: Store,
+    _dir: tempfile::TempDir,
+}
+
+impl Server {
+    pub async fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(skep_raft::Options::new(dir.path(), 1)).await.unwrap();
+        let options = Options { advertise: Some("192.0.2.1:6443".parse().unwrap()), ..Options::new() };
+        let api = ApiServer::start(options, Arc::new(Registry::builtin()), store.clone()).await.unwrap();
+        Self { api, store, _dir: dir }
+    }
+
+    pub fn client(&self) -> kube::Client {
+        self.api.client("system:kube-test", &["system:masters"])
+    }
+
+    pub fn config_maps(&self) -> Api<ConfigMap> {
+        Api::default_namespaced(self.client())
+    }
+
+    /// A raw request; the body that comes back, whatever the status.
+    pub async fn raw(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> (u16, String) {
+        let mut request = Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(kube::client::Body::from(body.as_bytes().to_vec())).unwrap();
+        let answer = self.client().send(request).await.unwrap();
+        let code = answer.status().as_u16();
+        let bytes = answer.into_body().collect_bytes().await.unwrap();
+        (code, String::from_utf8(bytes.to_vec()).unwrap())
+    }
+
+    pub async fn json(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        let text = if body.is_null() { String::new() } else { body.to_string() };
+        let (code, body) = self.raw(method, path, &[("content-type", "application/json")], &text).await;
+        (code, serde_json::from_str(&body).unwrap())
+    }
+
+    pub async fn patch(&self, path: &str, kind: &str, body: &Value) -> (u16, Value) {
+        let (code, body) = self.raw("PATCH", path, &[("content-type", kind)], &body.to_string()).await;
+        (code, serde_json::from_str(&body).unwrap())
+    }
+}
+
+pub fn config_map(name: &str, value: &str) -> ConfigMap {
+    ConfigMap {
+        metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() },
+        data: Some([("key".to_owned(), value.to_owned())].into()),
+        ..ConfigMap::default()
+    }
+}
+
+/// The status that a request was refused with.
+pub fn refusal<T: std::fmt::Debug>(result: kube::Result<T>) -> kube::core::Status {
+    match result {
+        Err(kube::Error::Api(status)) => *status,
+        other => panic!("expected a status, got {other:?}"),
+    }
+}
