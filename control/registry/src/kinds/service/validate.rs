@@ -351,7 +351,7 @@ mod tests {
         let cases = [
             (json!({}), "spec.ports: Required value"),
             (
-                json!({"ports": [{"port": 70_000}]}),
+                json!({"ports": [{"port": 70_000, "targetPort": 80}]}),
                 "spec.ports[0].port: Invalid value: 70000: must be between 1 and 65535, inclusive",
             ),
             (
