@@ -90,6 +90,10 @@ impl Node {
     fn enter_cgroup(&mut self) -> Result<()> {
         let cgroup = self.options.cgroup();
         self.home = own_cgroup()?;
+        // Started from a shell of the node, or a second time by one process: that is no place to go back to.
+        if self.home.starts_with(&cgroup) {
+            "/".clone_into(&mut self.home);
+        }
         self.cgroups.ensure(&cgroup)?;
         self.cgroups.ensure(&format!("{cgroup}/pods"))?;
         // The daemon's own connections to Services are translated as everyone's.
