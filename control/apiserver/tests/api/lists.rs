@@ -49,9 +49,13 @@ async fn pages_with_a_selector_hold_what_matches() {
     assert_eq!(names(&first.items), ["m01", "m03"]);
     assert_eq!(first.metadata.remaining_item_count, None);
     let token = first.metadata.continue_.unwrap();
-    let second = maps.list(&params.continue_token(&token)).await.unwrap();
+    let second = maps.list(&params.clone().continue_token(&token)).await.unwrap();
     assert_eq!(names(&second.items), ["m05", "m07"]);
-    assert_eq!(second.metadata.continue_.filter(|t| !t.is_empty()), None);
+    // A full page says that there are more keys, not that one of them matches.
+    let token = second.metadata.continue_.unwrap();
+    let third = maps.list(&params.continue_token(&token)).await.unwrap();
+    assert_eq!(third.items.len(), 0);
+    assert_eq!(third.metadata.continue_.filter(|t| !t.is_empty()), None);
 }
 
 #[tokio::test]
