@@ -111,6 +111,7 @@ impl ControlPlane {
         while let Some(task) = self.tasks.join_next().await {
             outcome = outcome.and(task.context("a control plane task panicked").flatten());
         }
+        self.api.shutdown();
         self.store.shutdown().await.context("close the store")?;
         outcome
     }
