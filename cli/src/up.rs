@@ -56,7 +56,7 @@ pub(crate) struct Args {
     #[arg(long)]
     keep: bool,
     /// What to log, e.g. info or skep_agent=debug,info.
-    #[arg(long, env = "SKEP_LOG", default_value = "info")]
+    #[arg(long, env = "SKEP_LOG", default_value = "info,openraft=warn")]
     log: String,
     /// Log as JSON lines.
     #[arg(long)]
