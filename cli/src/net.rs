@@ -119,7 +119,8 @@ async fn answer(args: NetArgs) -> Result<ExitCode> {
             found_or_not(&out, "service", &target, &found, table::service_details)
         }
         Noun::Backend(List::List) => {
-            let mut rows: Vec<v1::Backend> = source.services().await?.into_iter().flat_map(|one| one.backends).collect();
+            let mut rows: Vec<v1::Backend> =
+                source.services().await?.into_iter().flat_map(|one| one.backends).collect();
             rows.sort_by_key(|row| row.row);
             // A node port and a cluster address of one Service share their rows.
             rows.dedup_by_key(|row| row.row);

@@ -78,7 +78,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let outside = listen(args.listen)?;
     if let Some(path) = &args.netns {
         let file = std::fs::File::open(path).with_context(|| format!("open network namespace {}", path.display()))?;
-        setns(file.as_fd(), CloneFlags::CLONE_NEWNET).with_context(|| format!("enter network namespace {}", path.display()))?;
+        setns(file.as_fd(), CloneFlags::CLONE_NEWNET)
+            .with_context(|| format!("enter network namespace {}", path.display()))?;
     }
     // Threads inherit the namespace, so the runtime comes after it.
     tokio::runtime::Builder::new_multi_thread()
@@ -90,8 +91,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 }
 
 fn listen(address: SocketAddr) -> Result<TcpListener> {
-    TcpListener::bind(address)
-        .with_context(|| format!("listen on {address}: choose another address with --listen, or end what holds it (ss -ltnp)"))
+    TcpListener::bind(address).with_context(|| {
+        format!("listen on {address}: choose another address with --listen, or end what holds it (ss -ltnp)")
+    })
 }
 
 async fn up(args: &Args, outside: TcpListener) -> Result<()> {
@@ -105,7 +107,8 @@ async fn up(args: &Args, outside: TcpListener) -> Result<()> {
 
     let mut listeners = vec![listen(advertise)?];
     listeners.push(outside);
-    let control = skep_server::Options { state_dir: state_dir.clone(), advertise, service_cidr: args.service_cidr.into() };
+    let control =
+        skep_server::Options { state_dir: state_dir.clone(), advertise, service_cidr: args.service_cidr.into() };
     let mut plane = ControlPlane::start(control, listeners, stop.clone()).await?;
     skep_server::write_kubeconfig(&kubeconfig, &args.name, &server, plane.authority_pem(), &plane.admin()?)?;
     tracing::info!(kubeconfig = %kubeconfig.display(), %server, "control plane is up");

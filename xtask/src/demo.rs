@@ -58,7 +58,8 @@ fn exercise(cluster: &Cluster, report: &mut Report) -> Result<()> {
     let counts = report.step("3,000 connections to the ClusterIP from a pod", || traffic::from_pod(cluster))?;
     report.count("ClusterIP from a pod", counts);
     let address = service_address(cluster)?;
-    let counts = report.step("300 connections to the ClusterIP from the node", || traffic::from_node(cluster, address))?;
+    let counts =
+        report.step("300 connections to the ClusterIP from the node", || traffic::from_node(cluster, address))?;
     report.count("ClusterIP from the node", counts);
     let counts = report.step("300 connections to the NodePort from outside", || traffic::from_outside(cluster))?;
     report.count("NodePort from outside", counts);
@@ -91,7 +92,8 @@ fn delete_a_pod(cluster: &Cluster) -> Result<()> {
 }
 
 fn service_address(cluster: &Cluster) -> Result<SocketAddr> {
-    let address = cluster.kubectl(&["get", "service", "echo", "-o", "jsonpath={.spec.clusterIP}:{.spec.ports[0].port}"])?;
+    let address =
+        cluster.kubectl(&["get", "service", "echo", "-o", "jsonpath={.spec.clusterIP}:{.spec.ports[0].port}"])?;
     address.parse().with_context(|| format!("the Service's address {address}"))
 }
 

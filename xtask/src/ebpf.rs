@@ -21,12 +21,7 @@ pub(crate) fn build() -> Result<()> {
     let workspace = paths::root().join("ebpf/programs");
     let target_dir = paths::target().join("bpf-build");
     let mut command = toolchain()?;
-    let flags = [
-        "--cfg=bpf_target_arch=\"x86_64\"",
-        "-Clinker=bpf-linker",
-        "-Clink-arg=--btf",
-        "-Cdebuginfo=2",
-    ];
+    let flags = ["--cfg=bpf_target_arch=\"x86_64\"", "-Clinker=bpf-linker", "-Clink-arg=--btf", "-Cdebuginfo=2"];
     command
         .args(["build", "--quiet", "--release", "--locked", "--target", TARGET])
         .current_dir(&workspace)

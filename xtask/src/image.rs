@@ -37,9 +37,24 @@ pub(crate) fn archives() -> Result<Vec<PathBuf>> {
     let binary = [Entry::File { path: "skep-echo".into(), bytes: fs::read(&echo)?, mode: 0o755 }];
     let busybox = busybox()?;
     let images = [
-        Image { name: "docker.io/library/skep-pause:1", entrypoint: &["/skep-echo", "pause"], env: &[], entries: &binary },
-        Image { name: "docker.io/library/skep-echo:v1", entrypoint: &["/skep-echo"], env: &["RELEASE=v1"], entries: &binary },
-        Image { name: "docker.io/library/skep-echo:v2", entrypoint: &["/skep-echo"], env: &["RELEASE=v2"], entries: &binary },
+        Image {
+            name: "docker.io/library/skep-pause:1",
+            entrypoint: &["/skep-echo", "pause"],
+            env: &[],
+            entries: &binary,
+        },
+        Image {
+            name: "docker.io/library/skep-echo:v1",
+            entrypoint: &["/skep-echo"],
+            env: &["RELEASE=v1"],
+            entries: &binary,
+        },
+        Image {
+            name: "docker.io/library/skep-echo:v2",
+            entrypoint: &["/skep-echo"],
+            env: &["RELEASE=v2"],
+            entries: &binary,
+        },
         Image { name: "docker.io/library/busybox:1", entrypoint: &["/bin/sh"], env: &["PATH=/bin"], entries: &busybox },
     ];
     let folder = paths::images();
@@ -51,8 +66,24 @@ pub(crate) fn archives() -> Result<Vec<PathBuf>> {
 pub(crate) fn static_echo() -> Result<PathBuf> {
     let target = paths::target().join("static");
     let mut command = cargo();
-    command.args(["rustc", "--quiet", "--locked", "--package", "skep-echo", "--bin", "skep-echo", "--profile", "static"]);
-    command.arg("--target-dir").arg(&target).args(["--", "-C", "target-feature=+crt-static", "-C", "relocation-model=static"]);
+    command.args([
+        "rustc",
+        "--quiet",
+        "--locked",
+        "--package",
+        "skep-echo",
+        "--bin",
+        "skep-echo",
+        "--profile",
+        "static",
+    ]);
+    command.arg("--target-dir").arg(&target).args([
+        "--",
+        "-C",
+        "target-feature=+crt-static",
+        "-C",
+        "relocation-model=static",
+    ]);
     run(&mut command).context("build the test server")?;
     Ok(target.join("static/skep-echo"))
 }
@@ -64,7 +95,11 @@ fn busybox() -> Result<Vec<Entry>> {
     let applets = read(Command::new(path).arg("--list"))?;
     let links = applets.lines().filter(|name| *name != "busybox");
     entries.extend(links.map(|name| Entry::Link { path: format!("bin/{name}"), target: "busybox".into() }));
-    entries.push(Entry::File { path: "etc/passwd".into(), bytes: b"root:x:0:0:root:/root:/bin/sh\n".to_vec(), mode: 0o644 });
+    entries.push(Entry::File {
+        path: "etc/passwd".into(),
+        bytes: b"root:x:0:0:root:/root:/bin/sh\n".to_vec(),
+        mode: 0o644,
+    });
     Ok(entries)
 }
 
@@ -91,7 +126,8 @@ impl Image<'_> {
         let short_name = self.name.rsplit('/').next().unwrap_or(self.name).replace(':', "-");
         let path = folder.join(format!("{short_name}.tar"));
         let temporary = path.with_extension("new");
-        let mut archive = Builder::new(File::create(&temporary).with_context(|| format!("create {}", temporary.display()))?);
+        let mut archive =
+            Builder::new(File::create(&temporary).with_context(|| format!("create {}", temporary.display()))?);
         append(&mut archive, "oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#, 0o644)?;
         append(&mut archive, "index.json", &index, 0o644)?;
         for blob in [&layer, &config, &manifest] {

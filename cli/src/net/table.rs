@@ -55,7 +55,11 @@ pub(super) fn service_details(rows: &[v1::Service]) -> String {
             one.active,
             one.terminating,
             one.base,
-            if one.affinity_timeout_s == 0 { String::new() } else { format!(", affinity {} s", one.affinity_timeout_s) },
+            if one.affinity_timeout_s == 0 {
+                String::new()
+            } else {
+                format!(", affinity {} s", one.affinity_timeout_s)
+            },
         );
         let row = |backend: &v1::Backend| {
             let address = format!("{}:{}", backend.address, backend.port);

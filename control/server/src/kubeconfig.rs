@@ -13,7 +13,13 @@ use crate::pki::{Identity, write_private};
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn write_kubeconfig(path: &Path, cluster: &str, server: &str, authority_pem: &str, identity: &Identity) -> Result<()> {
+pub fn write_kubeconfig(
+    path: &Path,
+    cluster: &str,
+    server: &str,
+    authority_pem: &str,
+    identity: &Identity,
+) -> Result<()> {
     let user = format!("{cluster}-admin");
     let config = json!({
         "apiVersion": "v1",

@@ -55,7 +55,9 @@ impl ControlPlane {
     /// State that cannot be read or written; each names its folder.
     pub async fn start(options: Options, listeners: Vec<TcpListener>, stop: CancellationToken) -> Result<ControlPlane> {
         let authority = Authority::open(&options.state_dir.join("pki"))?;
-        let store = Store::open(skep_raft::Options::new(options.state_dir.join("store"), NODE_ID)).await.context("open the store")?;
+        let store = Store::open(skep_raft::Options::new(options.state_dir.join("store"), NODE_ID))
+            .await
+            .context("open the store")?;
         let api = start_api(&options, &authority, store.clone()).await?;
         let tls = serving_tls(&options, &authority, &listeners)?;
 
@@ -65,7 +67,8 @@ impl ControlPlane {
             tasks.spawn(async move { api.serve(listener, tls, stop).await.context("serve the API") });
         }
         let client = api.client("system:kube-controller-manager", &["system:masters"]);
-        let controllers = skep_controllers::Options { ca_pem: Some(authority.certificate_pem().to_owned()), ..Default::default() };
+        let controllers =
+            skep_controllers::Options { ca_pem: Some(authority.certificate_pem().to_owned()), ..Default::default() };
         tasks.spawn(skep_controllers::run(client, controllers, stop.clone()));
         let client = api.client("system:kube-scheduler", &["system:masters"]);
         tasks.spawn(skep_scheduler::run(client, skep_scheduler::Options::default(), stop.clone()));
@@ -98,7 +101,8 @@ impl ControlPlane {
     /// # Errors
     /// Signing fails.
     pub fn node_tls(&self, node: &str, addresses: &[IpAddr]) -> Result<Arc<ServerConfig>> {
-        let identity = self.authority.issue_server(&format!("system:node:{node}"), &["system:nodes"], &[node], addresses)?;
+        let identity =
+            self.authority.issue_server(&format!("system:node:{node}"), &["system:nodes"], &[node], addresses)?;
         self.authority.server_config(&identity, ClientAuth::Required)
     }
 
@@ -148,7 +152,13 @@ fn serving_tls(options: &Options, authority: &Authority, listeners: &[TcpListene
     }
     addresses.sort();
     addresses.dedup();
-    let names = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"];
+    let names = [
+        "localhost",
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+        "kubernetes.default.svc.cluster.local",
+    ];
     let identity = authority.issue_server("kube-apiserver", &[], &names, &addresses)?;
     authority.server_config(&identity, ClientAuth::Optional)
 }

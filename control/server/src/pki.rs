@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    SanType,
 };
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
@@ -68,7 +69,8 @@ impl Authority {
         fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
         let mut params = params("skep-ca", &[], AUTHORITY_VALID);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        params.key_usages =
+            vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key = KeyPair::generate().context("generate the authority's key")?;
         let certificate = params.self_signed(&key).context("sign the authority")?;
         write_private(key_path, &key.serialize_pem())?;
@@ -85,7 +87,13 @@ impl Authority {
     ///
     /// # Errors
     /// A name that is not a DNS name.
-    pub fn issue_server(&self, common_name: &str, organizations: &[&str], names: &[&str], addresses: &[IpAddr]) -> Result<Identity> {
+    pub fn issue_server(
+        &self,
+        common_name: &str,
+        organizations: &[&str],
+        names: &[&str],
+        addresses: &[IpAddr],
+    ) -> Result<Identity> {
         let mut params = params(common_name, organizations, LEAF_VALID);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         for name in names {
@@ -156,7 +164,8 @@ impl Authority {
 
 impl Identity {
     fn parse(&self) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> {
-        let certificate = CertificateDer::from_pem_slice(self.certificate_pem.as_bytes()).context("parse a certificate")?;
+        let certificate =
+            CertificateDer::from_pem_slice(self.certificate_pem.as_bytes()).context("parse a certificate")?;
         let key = PrivateKeyDer::from_pem_slice(self.key_pem.as_bytes()).context("parse a key")?;
         Ok((vec![certificate], key))
     }

@@ -173,7 +173,8 @@ impl Cluster {
     /// The process has ended.
     pub fn rss_mib(&self) -> Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS in the process' status")?;
+        let line =
+            status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS in the process' status")?;
         let kib: u64 = line.trim().trim_end_matches(" kB").trim().parse().context("parse VmRSS")?;
         Ok(kib / 1024)
     }
@@ -248,10 +249,16 @@ pub fn remove(name: &str, skep: &Path) -> Result<()> {
 
 /// Runs to its end and returns what it printed.
 fn read(command: &mut Command) -> Result<String> {
-    let output = command.stdin(Stdio::null()).output().with_context(|| format!("start {}", command.get_program().display()))?;
+    let output =
+        command.stdin(Stdio::null()).output().with_context(|| format!("start {}", command.get_program().display()))?;
     if !output.status.success() {
         let words: Vec<_> = command.get_args().map(|word| word.to_string_lossy()).collect();
-        bail!("{} {}: {}", command.get_program().display(), words.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+        bail!(
+            "{} {}: {}",
+            command.get_program().display(),
+            words.join(" "),
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

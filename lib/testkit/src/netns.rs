@@ -118,7 +118,18 @@ pub struct Side<'a> {
 /// iproute2's own.
 pub fn connect(a: &Side<'_>, b: &Side<'_>) -> Result<()> {
     ip(&[
-        "link", "add", a.device, "netns", &a.netns.name, "type", "veth", "peer", "name", b.device, "netns", &b.netns.name,
+        "link",
+        "add",
+        a.device,
+        "netns",
+        &a.netns.name,
+        "type",
+        "veth",
+        "peer",
+        "name",
+        b.device,
+        "netns",
+        &b.netns.name,
     ])?;
     for side in [a, b] {
         let address = format!("{}/{}", side.address.0, side.address.1);

@@ -68,7 +68,9 @@ impl TestCluster {
 }
 
 fn parts() -> Result<Parts> {
-    let path = |name: &str| std::env::var_os(name).map(PathBuf::from).with_context(|| format!("{name} is not set: run ./x test"));
+    let path = |name: &str| {
+        std::env::var_os(name).map(PathBuf::from).with_context(|| format!("{name} is not set: run ./x test"))
+    };
     let mut images = Vec::new();
     for entry in std::fs::read_dir(path("SKEP_IMAGES")?).context("read the folder of images")? {
         images.push(entry?.path());

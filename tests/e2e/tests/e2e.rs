@@ -11,7 +11,12 @@ const ROLLOUT: &[&str] = &["rollout", "status", "deployment/echo", "--timeout=60
 /// What the test server answers on the ClusterIP, asked by a process of the node.
 fn ask(test: &TestCluster) -> anyhow::Result<String> {
     let address = test.cluster.kubectl(&["get", "service", "echo", "-o", "jsonpath={.spec.clusterIP}"])?;
-    let output = test.cluster.on_node("busybox")?.args(["timeout", "5", "busybox", "wget", "-q", "-O", "-"]).arg(format!("http://{address}/name")).output()?;
+    let output = test
+        .cluster
+        .on_node("busybox")?
+        .args(["timeout", "5", "busybox", "wget", "-q", "-O", "-"])
+        .arg(format!("http://{address}/name"))
+        .output()?;
     anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     Ok(String::from_utf8(output.stdout)?.trim().to_owned())
 }
@@ -31,7 +36,11 @@ fn deployment_rolls_out_back_and_is_garbage_collected() -> anyhow::Result<()> {
     kubectl(&["rollout", "undo", "deployment/echo"])?;
     kubectl(ROLLOUT)?;
     test.wait_for(&images, |text| text == "skep-echo:v1 skep-echo:v1 skep-echo:v1")?;
-    assert_eq!(kubectl(&["get", "replicasets", "-o", "name"])?.lines().count(), 2, "undo takes the old ReplicaSet again");
+    assert_eq!(
+        kubectl(&["get", "replicasets", "-o", "name"])?.lines().count(),
+        2,
+        "undo takes the old ReplicaSet again"
+    );
 
     kubectl(&["delete", "deployment", "echo"])?;
     test.wait_for(&["pods,replicasets", "-o", "name"], str::is_empty)?;
@@ -50,7 +59,11 @@ fn killed_daemon_leaves_traffic_running_and_its_successor_adopts_all() -> anyhow
     test.cluster.kill()?;
     let url = format!("http://{address}/name");
     for _ in 0..50 {
-        let output = test.cluster.on_node("busybox")?.args(["timeout", "5", "busybox", "wget", "-q", "-O", "-", &url]).output()?;
+        let output = test
+            .cluster
+            .on_node("busybox")?
+            .args(["timeout", "5", "busybox", "wget", "-q", "-O", "-", &url])
+            .output()?;
         assert!(output.status.success(), "without the daemon: {}", String::from_utf8_lossy(&output.stderr));
     }
     test.cluster.restart()?;
@@ -93,7 +106,16 @@ fn missing_image_backs_off_and_crash_restarts() -> anyhow::Result<()> {
     test.wait_for(&waiting, |reason| reason == "ErrImagePull")?;
     test.wait_for(&waiting, |reason| reason == "ImagePullBackOff")?;
 
-    test.cluster.kubectl(&["run", "crash", "--image=busybox:1", "--command", "--", "sh", "-c", "echo hello; exit 3"])?;
+    test.cluster.kubectl(&[
+        "run",
+        "crash",
+        "--image=busybox:1",
+        "--command",
+        "--",
+        "sh",
+        "-c",
+        "echo hello; exit 3",
+    ])?;
     let restarts = ["pod", "crash", "-o", "jsonpath={.status.containerStatuses[0].restartCount}"];
     test.wait_for(&restarts, |count| count.parse().is_ok_and(|count: u32| count >= 1))?;
     let code = ["pod", "crash", "-o", "jsonpath={.status.containerStatuses[0].lastState.terminated.exitCode}"];
@@ -106,10 +128,10 @@ fn missing_image_backs_off_and_crash_restarts() -> anyhow::Result<()> {
 fn namespace_takes_its_contents_along() -> anyhow::Result<()> {
     let test = TestCluster::start("e2e-namespace")?;
     let kubectl = |args: &[&str]| test.cluster.kubectl(args);
-    kubectl(&["create", "namespace", "short-lived"])?;
-    kubectl(&["-n", "short-lived", "create", "configmap", "settings", "--from-literal=colour=blue"])?;
-    kubectl(&["-n", "short-lived", "create", "secret", "generic", "key", "--from-literal=value=s3cret"])?;
-    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: reader, namespace: short-lived}\nspec:\n  terminationGracePeriodSeconds: 1\n  containers:\n  \
+    let pod = "apiVersion: v1\nkind: Namespace\nmetadata: {name: short-lived}\n---\n\
+               apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings, namespace: short-lived}\ndata: {colour: blue}\n---\n\
+               apiVersion: v1\nkind: Secret\nmetadata: {name: key, namespace: short-lived}\nstringData: {value: s3cret}\n---\n\
+               apiVersion: v1\nkind: Pod\nmetadata: {name: reader, namespace: short-lived}\nspec:\n  terminationGracePeriodSeconds: 1\n  containers:\n  \
                - name: reader\n    image: busybox:1\n    command: [sh, -c, 'cat /settings/colour; echo; cat /key/value; echo; echo $COLOUR; sleep 3600']\n    \
                env: [{name: COLOUR, valueFrom: {configMapKeyRef: {name: settings, key: colour}}}]\n    \
                volumeMounts: [{name: settings, mountPath: /settings}, {name: key, mountPath: /key}]\n  volumes:\n  \

@@ -37,13 +37,15 @@ pub(crate) async fn run(args: &Args) -> Result<()> {
             }
         }
     }
-    let rows: Vec<Row> = args.target.iter().zip(&mut samples_us).map(|(target, samples)| row(*target, samples)).collect();
+    let rows: Vec<Row> =
+        args.target.iter().zip(&mut samples_us).map(|(target, samples)| row(*target, samples)).collect();
     println!("{}", serde_json::to_string(&rows)?);
     Ok(())
 }
 
 fn row(target: SocketAddr, samples: &mut [f64]) -> Row {
     samples.sort_by(f64::total_cmp);
-    let at = |percent: usize| samples.get((samples.len() * percent / 100).min(samples.len().saturating_sub(1))).copied();
+    let at =
+        |percent: usize| samples.get((samples.len() * percent / 100).min(samples.len().saturating_sub(1))).copied();
     Row { target, p50_us: at(50).unwrap_or_default(), p99_us: at(99).unwrap_or_default(), n: samples.len() }
 }

@@ -88,7 +88,8 @@ async fn ask(args: &Args) -> Result<String> {
 
 async fn ask_http(target: SocketAddr) -> Result<String> {
     let stream = TcpStream::connect(target).await.context("connect")?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.context("handshake")?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.context("handshake")?;
     let connection = tokio::spawn(connection);
     let request = Request::get("/name")
         .header(header::HOST, target.to_string())

@@ -68,7 +68,8 @@ async fn serve_http(listener: TcpListener, args: Arc<Args>) {
         let Ok((stream, client)) = listener.accept().await else { continue };
         let args = Arc::clone(&args);
         tokio::spawn(async move {
-            let service = service_fn(|request| std::future::ready(Ok::<_, Infallible>(answer(&args, client, &request))));
+            let service =
+                service_fn(|request| std::future::ready(Ok::<_, Infallible>(answer(&args, client, &request))));
             // A client that goes away mid-request is its own affair.
             let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
         });

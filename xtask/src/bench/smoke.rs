@@ -55,7 +55,8 @@ pub(crate) fn run() -> Result<Rows> {
 
 /// Makes the pods at once and follows the watch: from ADDED to Ready, as a client sees them.
 fn pod_ready_ms(cluster: &Cluster) -> Result<Vec<f64>> {
-    let mut watch = cluster.kubectl_command(&["get", "pods", "-l", "bench=pod", "--watch", "--output-watch-events", "-o", "json"]);
+    let mut watch =
+        cluster.kubectl_command(&["get", "pods", "-l", "bench=pod", "--watch", "--output-watch-events", "-o", "json"]);
     let mut child = watch.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("start kubectl")?;
     let events = Deserializer::from_reader(child.stdout.take().context("kubectl has no output")?).into_iter::<Value>();
     let manifests: Vec<Value> = (0..PODS).map(pod).collect();
@@ -103,8 +104,10 @@ struct Connect {
 
 /// The same socket calls to both, in turn, from one pod.
 fn connect(cluster: &Cluster, rows: &mut Rows) -> Result<()> {
-    let service: SocketAddr =
-        cluster.kubectl(&["get", "service", "echo", "-o", "jsonpath={.spec.clusterIP}:80"])?.parse().context("ClusterIP")?;
+    let service: SocketAddr = cluster
+        .kubectl(&["get", "service", "echo", "-o", "jsonpath={.spec.clusterIP}:80"])?
+        .parse()
+        .context("ClusterIP")?;
     let pod: SocketAddr = cluster
         .kubectl(&["get", "pods", "-l", "app=echo", "-o", "jsonpath={.items[0].status.podIP}:8080"])?
         .parse()

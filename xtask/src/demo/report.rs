@@ -48,12 +48,16 @@ impl Report {
         println!("The Service as the kernel holds it (skep net service get default/echo)");
         println!("{}", cluster.skep_net(&["service", "get", "default/echo"])?);
         println!("Programs (skep net prog list)\n{}", cluster.skep_net(&["prog", "list"])?);
-        let backends: serde_json::Value = serde_json::from_str(&cluster.skep_net(&["service", "get", "default/echo:http", "-o", "json"])?)?;
+        let backends: serde_json::Value =
+            serde_json::from_str(&cluster.skep_net(&["service", "get", "default/echo:http", "-o", "json"])?)?;
         self.backends = count_backends(&backends);
         self.rss_mib = cluster.rss_mib()?;
-        for (program, args) in [("iptables-save", &[][..]), ("iptables-legacy-save", &[]), ("nft", &["list", "ruleset"])] {
+        for (program, args) in
+            [("iptables-save", &[][..]), ("iptables-legacy-save", &[]), ("nft", &["list", "ruleset"])]
+        {
             let text = read(cluster.node.command(program)?.args(args))?;
-            self.rules.extend(text.lines().filter(|line| !line.starts_with('#')).map(|line| format!("{program}: {line}")));
+            self.rules
+                .extend(text.lines().filter(|line| !line.starts_with('#')).map(|line| format!("{program}: {line}")));
         }
         Ok(())
     }

@@ -65,7 +65,9 @@ pub(crate) fn from_outside(cluster: &Cluster) -> Result<Counts> {
 pub(crate) fn start_load(cluster: &Cluster) -> Result<()> {
     cluster.kubectl(&["apply", "-f", &manifest("load.yaml")])?;
     for pod in ["load-http", "load-udp"] {
-        poll("the load to start", LOAD_WITHIN, || Ok(counts_of(cluster, pod).ok().filter(|counts| counts.requests > 0)))?;
+        poll("the load to start", LOAD_WITHIN, || {
+            Ok(counts_of(cluster, pod).ok().filter(|counts| counts.requests > 0))
+        })?;
     }
     Ok(())
 }
@@ -124,7 +126,9 @@ mod tests {
 
     #[test]
     fn last_line_wins() {
-        let counts = decode_last("{\"requests\":1,\"failed\":0,\"by_pod\":{}}\n{\"requests\":7,\"failed\":1,\"by_pod\":{\"p\":6}}\n");
+        let counts = decode_last(
+            "{\"requests\":1,\"failed\":0,\"by_pod\":{}}\n{\"requests\":7,\"failed\":1,\"by_pod\":{\"p\":6}}\n",
+        );
         assert_eq!(counts.map(|counts| (counts.requests, counts.failed)).ok(), Some((7, 1)));
     }
 }

@@ -17,8 +17,21 @@ const OWNED: &[(&str, &[&str])] = &[
 ];
 
 /// What a pure crate has no use for: a clock, randomness, files, sockets, tasks.
-const IMPURE: &[&str] =
-    &["tokio", "rand", "nix", "libc", "hyper", "axum", "tonic", "kube", "reqwest", "openraft", "rocksdb", "rtnetlink", "uuid"];
+const IMPURE: &[&str] = &[
+    "tokio",
+    "rand",
+    "nix",
+    "libc",
+    "hyper",
+    "axum",
+    "tonic",
+    "kube",
+    "reqwest",
+    "openraft",
+    "rocksdb",
+    "rtnetlink",
+    "uuid",
+];
 
 const CLASSES: &[&str] = &["pure", "pure + loop", "shell", "wiring", "binary", "tool", "test"];
 
@@ -103,7 +116,8 @@ mod tests {
 
     fn package(folder: &str, name: &str, class: &str, dependencies: &[&str]) -> Package {
         let metadata = [("skep".to_owned(), serde_json::json!({"class": class}))].into();
-        let dependencies = dependencies.iter().map(|name| Dependency { name: (*name).to_owned(), kind: None }).collect();
+        let dependencies =
+            dependencies.iter().map(|name| Dependency { name: (*name).to_owned(), kind: None }).collect();
         let manifest_path = format!("/src/{folder}/{name}/Cargo.toml");
         Package { name: name.to_owned(), manifest_path, metadata: Some(metadata), dependencies }
     }

@@ -14,7 +14,12 @@ const PROGRAM_LINES_MAX: usize = 150;
 /// Fails on Rust files over 800 lines, and on eBPF programs over 150.
 pub(crate) fn check() -> Result<()> {
     let root = paths::root();
-    let listed = read(std::process::Command::new("git").arg("-C").arg(&root).args(["ls-files", "-co", "--exclude-standard", "*.rs"]))?;
+    let listed = read(std::process::Command::new("git").arg("-C").arg(&root).args([
+        "ls-files",
+        "-co",
+        "--exclude-standard",
+        "*.rs",
+    ]))?;
     let mut faults = Vec::new();
     for name in listed.lines() {
         let path = root.join(name);
