@@ -46,6 +46,10 @@ pub(crate) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Parsed, ApiError
     let parsed = match negotiate::input(headers)? {
         Input::Json => tree::from_json(body),
         Input::Yaml => tree::from_yaml(body),
+        Input::Protobuf => {
+            let value = skep_wire::decode(body).map_err(|error| ApiError::bad_request(error.to_string()))?;
+            return Ok(Parsed { value, duplicates: Vec::new() });
+        }
     };
     let (value, duplicates) =
         parsed.map_err(|why| ApiError::bad_request(format!("couldn't get version/kind; json parse error: {why}")))?;

@@ -5,7 +5,11 @@ use http::{HeaderMap, header};
 use crate::query::Query;
 use crate::status::ApiError;
 
-pub(crate) const ACCEPTED: &str = "application/json, application/yaml";
+/// What answers are written in.
+const OFFERED: &str = "application/json, application/yaml";
+
+/// What bodies may be written in.
+const READ: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
 
 /// Which form of the objects is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +37,7 @@ pub(crate) struct Output {
 pub(crate) enum Input {
     Json,
     Yaml,
+    Protobuf,
 }
 
 impl Output {
@@ -48,7 +53,7 @@ impl Output {
             .split(',')
             .find_map(clause)
             .map(|(form, yaml)| Self { form, yaml, pretty })
-            .ok_or_else(|| ApiError::not_acceptable(ACCEPTED))
+            .ok_or_else(|| ApiError::not_acceptable(OFFERED))
     }
 
     pub(crate) fn content_type(self) -> &'static str {
@@ -100,7 +105,8 @@ pub(crate) fn input(headers: &HeaderMap) -> Result<Input, ApiError> {
     match media_type(headers) {
         "" | "application/json" => Ok(Input::Json),
         "application/yaml" => Ok(Input::Yaml),
-        _ => Err(ApiError::unsupported_media_type(ACCEPTED)),
+        skep_wire::MEDIA_TYPE => Ok(Input::Protobuf),
+        _ => Err(ApiError::unsupported_media_type(READ)),
     }
 }
 

@@ -11,6 +11,8 @@ mod harness;
 mod lists;
 #[path = "api/pki.rs"]
 mod pki;
+#[path = "api/protobuf.rs"]
+mod protobuf;
 #[path = "api/requests.rs"]
 mod requests;
 #[path = "api/secure.rs"]

@@ -169,7 +169,7 @@ async fn bad_requests_get_answers() {
         ("POST", pods, &json_type[..], r#"{"apiVersion":"v2","kind":"Pod"}"#, 400),
         ("POST", pods, &json_type[..], r#"{"apiVersion":"v1","kind":"Node"}"#, 400),
         ("POST", pods, &json_type[..], r#"{"metadata":{"namespace":"other"}}"#, 400),
-        ("POST", pods, &[("content-type", "application/vnd.kubernetes.protobuf")][..], "k8s", 415),
+        ("POST", pods, &[("content-type", "application/cbor")][..], "k8s", 415),
         ("POST", "/api/v1/pods", &json_type[..], "{}", 405),
         ("PUT", pods, &json_type[..], "{}", 405),
         ("TRACE", pods, &[], "", 405),
