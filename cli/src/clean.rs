@@ -8,6 +8,7 @@ use anyhow::Result;
 use crate::up::default_state_dir;
 
 #[derive(clap::Args)]
+#[command(after_help = "Example: skep clean --name n1")]
 pub(crate) struct Args {
     /// The node's name.
     #[arg(long, default_value = "skep")]

@@ -13,8 +13,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::uplink;
 
-/// Example: skep up --kubeconfig ~/.kube/skep
+const EXAMPLES: &str = "\
+Examples:
+  skep up                                         a cluster on this machine's own network
+  skep up --kubeconfig ~/.kube/skep --image web.tar
+  skep up --name n1 --netns /run/netns/n1 --link eth0 --listen 127.0.0.1:0";
+
 #[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The cluster's and the node's name.
     #[arg(long, default_value = "skep")]

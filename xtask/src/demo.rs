@@ -41,7 +41,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let outcome = exercise(&cluster, &mut report);
     if args.keep {
         say("the cluster stays; ./x clean removes it");
-        std::mem::forget(cluster);
+        cluster.leave();
     } else {
         report.step("take everything down", || cluster.stop())?;
     }

@@ -24,17 +24,12 @@ use crate::queue::Queue;
 const BINDINGS_MAX: usize = 64;
 
 /// How to schedule.
+#[derive(Default)]
 pub struct Options {
     /// Which plugins, for the pods of which `schedulerName`.
     pub profile: Profile,
     /// Work is only done while this is true, e.g. while leading. `None` is always.
     pub gate: Option<watch::Receiver<bool>>,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self { profile: Profile::default(), gate: None }
-    }
 }
 
 /// What the loop, the informers' handlers and the binding cycles share.

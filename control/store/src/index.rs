@@ -49,10 +49,8 @@ impl Index {
                 self.superseding.push_back((version.at.revision, key.clone()));
             }
             None => {
-                // Most keys are written once or twice; the growth policy of `Vec` would start with four.
-                let mut versions = Vec::with_capacity(1);
-                versions.push(version);
-                self.keys.insert(key.clone(), versions);
+                // Room for one: most keys are written once or twice.
+                self.keys.insert(key.clone(), vec![version]);
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
+use std::mem::ManuallyDrop;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::{Netns, Process, Side, cgroup2_root, connect, wait_until};
 
@@ -106,6 +108,21 @@ impl Cluster {
         Ok(())
     }
 
+    /// Kills the node's containerd with SIGKILL, and returns when another has taken its place.
+    ///
+    /// # Errors
+    /// There is none, or no other comes.
+    pub fn kill_containerd(&self) -> Result<()> {
+        let record = state_dir(&self.name).join("containerd/process.json");
+        let pid = || -> Result<i32> {
+            let record: serde_json::Value = serde_json::from_slice(&fs::read(&record)?)?;
+            Ok(i32::try_from(record["pid"].as_i64().context("the record has no pid")?)?)
+        };
+        let first = pid().context("read containerd's record")?;
+        kill(Pid::from_raw(first), Signal::SIGKILL).context("kill containerd")?;
+        wait_until("another containerd", READY_WITHIN, || Ok(pid().is_ok_and(|pid| pid != first)))
+    }
+
     /// Starts `skep up` again on the state that is there; returns when the node is Ready.
     ///
     /// # Errors
@@ -182,6 +199,11 @@ impl Cluster {
     /// The process of `skep up`.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
+    }
+
+    /// Lets the cluster run on when this process ends.
+    pub fn leave(self) {
+        let _kept = ManuallyDrop::new(self);
     }
 
     /// Ends `skep up` as Ctrl-C does, and checks that it took everything down.

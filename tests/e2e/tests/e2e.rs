@@ -145,3 +145,75 @@ fn namespace_takes_its_contents_along() -> anyhow::Result<()> {
     assert!(!left.contains("short-lived"), "{left}");
     Ok(())
 }
+
+#[test]
+fn containerd_that_dies_is_started_again() -> anyhow::Result<()> {
+    let test = TestCluster::start("e2e-runtime")?;
+    test.apply(ECHO)?;
+    test.cluster.kubectl(ROLLOUT)?;
+    test.cluster.kill_containerd()?;
+    // The containers live on, and new ones can be made once it is back.
+    ask(&test)?;
+    test.cluster.kubectl(&["scale", "deployment/echo", "--replicas=4"])?;
+    test.cluster.kubectl(ROLLOUT)?;
+    let restarts =
+        ["get", "pods", "-l", "app=echo", "-o", "jsonpath={.items[*].status.containerStatuses[0].restartCount}"];
+    assert_eq!(test.cluster.kubectl(&restarts)?, "0 0 0 0");
+    Ok(())
+}
+
+#[test]
+fn probes_restart_and_hold_back_and_logs_follow() -> anyhow::Result<()> {
+    let test = TestCluster::start("e2e-probes")?;
+    let mortal = "apiVersion: v1\nkind: Pod\nmetadata: {name: mortal}\nspec:\n  terminationGracePeriodSeconds: 1\n  containers:\n  \
+                  - name: mortal\n    image: busybox:1\n    command: [sh, -c, 'touch /tmp/alive; sleep 2; rm /tmp/alive; sleep 3600']\n    \
+                  livenessProbe: {exec: {command: [cat, /tmp/alive]}, periodSeconds: 1, failureThreshold: 1}\n    \
+                  readinessProbe: {tcpSocket: {port: 4242}, periodSeconds: 1}\n";
+    test.apply(mortal)?;
+    let count = ["pod", "mortal", "-o", "jsonpath={.status.containerStatuses[0].restartCount}"];
+    test.wait_for(&count, |count| count.parse().is_ok_and(|count: u32| count >= 1))?;
+    let ready = ["get", "pod", "mortal", "-o", "jsonpath={.status.conditions[?(@.type=='Ready')].status}"];
+    assert_eq!(test.cluster.kubectl(&ready)?, "False", "nothing listens on the port that readiness asks");
+    let events = test.cluster.kubectl(&["get", "events", "-o", "jsonpath={.items[*].reason}"])?;
+    assert!(events.contains("Unhealthy") && events.contains("Killing"), "{events}");
+
+    let count = "for i in 1 2 3; do echo line $i; sleep 1; done";
+    test.cluster.kubectl(&[
+        "run",
+        "counter",
+        "--image=busybox:1",
+        "--restart=Never",
+        "--command",
+        "--",
+        "sh",
+        "-c",
+        count,
+    ])?;
+    let phase = ["pod", "counter", "-o", "jsonpath={.status.phase}"];
+    test.wait_for(&phase, |phase| phase == "Running" || phase == "Succeeded")?;
+    assert_eq!(test.cluster.kubectl(&["logs", "--follow", "counter"])?, "line 1\nline 2\nline 3\n");
+    Ok(())
+}
+
+#[test]
+fn typed_clients_send_protobuf() -> anyhow::Result<()> {
+    let test = TestCluster::start("e2e-typed")?;
+    let kubectl = |args: &[&str]| test.cluster.kubectl(args);
+    kubectl(&["create", "namespace", "typed"])?;
+    let typed = |args: &[&str]| kubectl(&[&["-n", "typed"][..], args].concat());
+    typed(&["create", "configmap", "settings", "--from-literal=colour=blue"])?;
+    typed(&["create", "secret", "generic", "key", "--from-literal=value=s3cret"])?;
+    typed(&["create", "deployment", "echo", "--image=skep-echo:v1", "--replicas=2", "--port=8080"])?;
+    typed(&["expose", "deployment", "echo", "--port=80", "--target-port=8080"])?;
+    for (object, path, value) in [
+        ("configmap/settings", "{.data.colour}", "blue"),
+        ("secret/key", "{.data.value} {.type}", "czNjcmV0 Opaque"),
+        ("deployment/echo", "{.spec.replicas} {.spec.template.spec.containers[0].image}", "2 skep-echo:v1"),
+        ("service/echo", "{.spec.type} {.spec.ports[0].targetPort} {.spec.selector.app}", "ClusterIP 8080 echo"),
+    ] {
+        assert_eq!(typed(&["get", object, "-o", &format!("jsonpath={path}")])?, value, "{object}");
+    }
+    typed(&["scale", "deployment/echo", "--replicas=0"])?;
+    assert_eq!(typed(&["get", "deployment/echo", "-o", "jsonpath={.spec.replicas}"])?, "0");
+    Ok(())
+}

@@ -12,16 +12,16 @@ use skep_raft::Store;
 use skep_registry::Registry;
 
 /// Everything that is waited for comes within this.
-pub const SOON: Duration = Duration::from_secs(20);
+pub(crate) const SOON: Duration = Duration::from_secs(20);
 
-pub struct Server {
-    pub api: ApiServer,
-    pub store: Store,
+pub(crate) struct Server {
+    pub(crate) api: ApiServer,
+    pub(crate) store: Store,
     _dir: tempfile::TempDir,
 }
 
 impl Server {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(skep_raft::Options::new(dir.path(), 1)).await.unwrap();
         let options = Options { advertise: Some("192.0.2.1:6443".parse().unwrap()), ..Options::new() };
@@ -29,16 +29,16 @@ impl Server {
         Self { api, store, _dir: dir }
     }
 
-    pub fn client(&self) -> kube::Client {
+    pub(crate) fn client(&self) -> kube::Client {
         self.api.client("system:kube-test", &["system:masters"])
     }
 
-    pub fn config_maps(&self) -> Api<ConfigMap> {
+    pub(crate) fn config_maps(&self) -> Api<ConfigMap> {
         Api::default_namespaced(self.client())
     }
 
     /// A raw request; the body that comes back, whatever the status.
-    pub async fn raw(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> (u16, String) {
+    pub(crate) async fn raw(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> (u16, String) {
         let mut request = Request::builder().method(method).uri(path);
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -50,19 +50,19 @@ impl Server {
         (code, String::from_utf8(bytes.to_vec()).unwrap())
     }
 
-    pub async fn json(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+    pub(crate) async fn json(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
         let text = if body.is_null() { String::new() } else { body.to_string() };
         let (code, body) = self.raw(method, path, &[("content-type", "application/json")], &text).await;
         (code, serde_json::from_str(&body).unwrap())
     }
 
-    pub async fn patch(&self, path: &str, kind: &str, body: &Value) -> (u16, Value) {
+    pub(crate) async fn patch(&self, path: &str, kind: &str, body: &Value) -> (u16, Value) {
         let (code, body) = self.raw("PATCH", path, &[("content-type", kind)], &body.to_string()).await;
         (code, serde_json::from_str(&body).unwrap())
     }
 }
 
-pub fn config_map(name: &str, value: &str) -> ConfigMap {
+pub(crate) fn config_map(name: &str, value: &str) -> ConfigMap {
     ConfigMap {
         metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() },
         data: Some([("key".to_owned(), value.to_owned())].into()),
@@ -71,7 +71,7 @@ pub fn config_map(name: &str, value: &str) -> ConfigMap {
 }
 
 /// The status that a request was refused with.
-pub fn refusal<T: std::fmt::Debug>(result: kube::Result<T>) -> kube::core::Status {
+pub(crate) fn refusal<T: std::fmt::Debug>(result: kube::Result<T>) -> kube::core::Status {
     match result {
         Err(kube::Error::Api(status)) => *status,
         other => panic!("expected a status, got {other:?}"),

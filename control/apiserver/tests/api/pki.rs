@@ -14,21 +14,21 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 /// An authority, and a server certificate for loopback, in PEM.
-pub struct Pki {
-    pub ca: String,
+pub(crate) struct Pki {
+    pub(crate) ca: String,
     server_chain: String,
     server_key: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
 /// A client certificate and its key, in PEM.
-pub struct Client {
-    pub certificate: String,
-    pub key: String,
+pub(crate) struct Client {
+    pub(crate) certificate: String,
+    pub(crate) key: String,
 }
 
 impl Pki {
-    pub fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, "test-ca");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -44,7 +44,7 @@ impl Pki {
         Ok(Self { ca, server_chain, server_key: key.serialize_pem(), issuer })
     }
 
-    pub fn client(&self, user: &str, group: Option<&str>) -> Result<Client> {
+    pub(crate) fn client(&self, user: &str, group: Option<&str>) -> Result<Client> {
         let mut params = CertificateParams::default();
         params.distinguished_name = rcgen::DistinguishedName::new();
         params.distinguished_name.push(DnType::CommonName, user);
@@ -58,7 +58,7 @@ impl Pki {
     }
 
     /// Client certificates of this authority are asked for, not demanded.
-    pub fn server_tls(&self) -> Result<Arc<ServerConfig>> {
+    pub(crate) fn server_tls(&self) -> Result<Arc<ServerConfig>> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(self.ca.as_bytes())?)?;
@@ -75,7 +75,7 @@ impl Pki {
         Ok(Arc::new(config))
     }
 
-    pub fn kubeconfig(&self, server: &str, client: Option<&Client>) -> String {
+    pub(crate) fn kubeconfig(&self, server: &str, client: Option<&Client>) -> String {
         let ca = STANDARD.encode(&self.ca);
         let user = client.map(|client| {
             let (certificate, key) = (STANDARD.encode(&client.certificate), STANDARD.encode(&client.key));

@@ -136,12 +136,12 @@ impl Reconciler for Controller {
         _: &Plan,
         applied: &Result<(), Error>,
     ) -> Result<Next, Error> {
-        if let Err(error) = applied.as_ref().map_err(|error| (error, error.is_conflict())) {
-            if let (error, false) = error {
-                let message = format!("Error updating Endpoint Slices for Service {key}: {}", error.answer());
-                let service = reference(observed.service.as_ref());
-                warning(&self.recorder, service, "FailedToUpdateEndpointSlices", message);
-            }
+        if let Err(error) = applied
+            && !error.is_conflict()
+        {
+            let message = format!("Error updating Endpoint Slices for Service {key}: {}", error.answer());
+            let service = reference(observed.service.as_ref());
+            warning(&self.recorder, service, "FailedToUpdateEndpointSlices", message);
         }
         Ok(Next::Done)
     }

@@ -67,10 +67,10 @@ fn run(dir: &Path, kill_after: usize) -> Vec<Ack> {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "crash::child", "--nocapture", "--test-threads=1"]).env(CHILD_DIR, dir);
     let mut child = Killed(command.stdout(Stdio::piped()).spawn().unwrap());
-    let mut lines = BufReader::new(child.0.stdout.take().unwrap()).split(b'\n');
+    let lines = BufReader::new(child.0.stdout.take().unwrap()).split(b'\n');
     let mut acks = Vec::new();
     let mut opened = false;
-    while let Some(line) = lines.next() {
+    for line in lines {
         let line = String::from_utf8(line.unwrap()).unwrap();
         let words: Vec<_> = line.split(' ').collect();
         match words[..] {

@@ -109,16 +109,12 @@ fn validate_type(errors: &mut Errors, path: &Path<'_>, secret: &Secret) {
         }
         "kubernetes.io/dockercfg" => validate_json(errors, path, secret, ".dockercfg"),
         "kubernetes.io/dockerconfigjson" => validate_json(errors, path, secret, ".dockerconfigjson"),
-        "kubernetes.io/basic-auth" => {
-            if entry("username").is_none() && entry("password").is_none() {
-                require("username");
-                require("password");
-            }
+        "kubernetes.io/basic-auth" if entry("username").is_none() && entry("password").is_none() => {
+            require("username");
+            require("password");
         }
-        "kubernetes.io/ssh-auth" => {
-            if entry("ssh-privatekey").is_none_or(|key| key.0.is_empty()) {
-                errors.required(&path.key("ssh-privatekey"), "");
-            }
+        "kubernetes.io/ssh-auth" if entry("ssh-privatekey").is_none_or(|key| key.0.is_empty()) => {
+            errors.required(&path.key("ssh-privatekey"), "");
         }
         "kubernetes.io/tls" => {
             require("tls.crt");

@@ -71,11 +71,8 @@ fn default_container(container: &mut Container) {
         set(&mut port.protocol, "TCP");
     }
     container.env.iter_mut().flatten().for_each(default_env);
-    for probe in [&mut container.liveness_probe, &mut container.readiness_probe, &mut container.startup_probe] {
-        if let Some(probe) = probe {
-            default_probe(probe);
-        }
-    }
+    let probes = [&mut container.liveness_probe, &mut container.readiness_probe, &mut container.startup_probe];
+    probes.into_iter().flatten().for_each(default_probe);
     if let Some(Lifecycle { post_start, pre_stop, .. }) = &mut container.lifecycle {
         for handler in [post_start, pre_stop].into_iter().flatten() {
             if let Some(get) = &mut handler.http_get {

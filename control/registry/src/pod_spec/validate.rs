@@ -145,10 +145,9 @@ fn validate_security_context(errors: &mut Errors, path: &Path<'_>, context: &Pod
     for (i, group) in context.supplemental_groups.iter().flatten().enumerate() {
         validate_id(errors, &path.child("supplementalGroups").index(i), Some(*group));
     }
-    if let Some(policy) = context.fs_group_change_policy.as_deref() {
-        if !matches!(policy, "Always" | "OnRootMismatch") {
-            errors.not_supported(&path.child("fsGroupChangePolicy"), policy, &["Always", "OnRootMismatch"]);
-        }
+    let policies = ["Always", "OnRootMismatch"];
+    if let Some(policy) = context.fs_group_change_policy.as_deref().filter(|policy| !policies.contains(policy)) {
+        errors.not_supported(&path.child("fsGroupChangePolicy"), policy, &policies);
     }
     let mut seen = BTreeSet::new();
     for (i, sysctl) in context.sysctls.iter().flatten().enumerate() {

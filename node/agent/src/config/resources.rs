@@ -140,7 +140,7 @@ mod tests {
         for (resources, class) in [
             (vec![json!({})], "BestEffort"),
             (vec![both.clone()], "Guaranteed"),
-            (vec![both.clone(), json!({})], "Burstable"),
+            (vec![both, json!({})], "Burstable"),
             (vec![json!({"requests": {"cpu": "1m"}})], "Burstable"),
         ] {
             assert_eq!(qos_class(&spec(&resources)), class, "{resources:?}");

@@ -79,11 +79,13 @@ impl Observer {
         key: &PodKey,
         item: &v1::Container,
     ) -> Result<Option<Container>, skep_cri::Error> {
-        let same = |known: &&Container| match (&known.state, ContainerState::try_from(item.state)) {
-            (State::Created, Ok(ContainerState::ContainerCreated)) => true,
-            (State::Running { .. }, Ok(ContainerState::ContainerRunning)) => true,
-            (State::Exited(_), Ok(ContainerState::ContainerExited)) => true,
-            _ => false,
+        let same = |known: &&Container| {
+            matches!(
+                (&known.state, ContainerState::try_from(item.state)),
+                (State::Created, Ok(ContainerState::ContainerCreated))
+                    | (State::Running { .. }, Ok(ContainerState::ContainerRunning))
+                    | (State::Exited(_), Ok(ContainerState::ContainerExited))
+            )
         };
         if let Some(known) = self.containers.get(&item.id).filter(same) {
             return Ok(Some(known.clone()));

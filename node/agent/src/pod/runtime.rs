@@ -1,5 +1,6 @@
 //! A pod as the runtime holds it: what `observe` returns and `plan` reads.
 
+use std::cmp::Reverse;
 use std::net::IpAddr;
 
 use jiff::Timestamp;
@@ -102,7 +103,7 @@ impl Runtime {
 
     /// Puts both lists into their order.
     pub(crate) fn sort(&mut self) {
-        self.sandboxes.sort_by(|a, b| (b.attempt, b.created).cmp(&(a.attempt, a.created)));
-        self.containers.sort_by(|a, b| (b.created, b.attempt).cmp(&(a.created, a.attempt)));
+        self.sandboxes.sort_by_key(|sandbox| Reverse((sandbox.attempt, sandbox.created)));
+        self.containers.sort_by_key(|container| Reverse((container.created, container.attempt)));
     }
 }

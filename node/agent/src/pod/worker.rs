@@ -273,10 +273,13 @@ impl Worker {
                     made.err().map(|message| failure("FailedCreatePodSandBox", message, sandbox::retry_at()))
                 }),
                 Action::StopSandbox { id } => {
-                    self.spawn(SANDBOX, async move { settle(&key, cleanup::stop_sandbox(&context, &id).await).await })
+                    self.spawn(SANDBOX, async move { settle(&key, cleanup::stop_sandbox(&context, &id).await).await });
                 }
                 Action::RemoveSandbox { id } => {
-                    self.spawn(SANDBOX, async move { settle(&key, cleanup::remove_sandbox(&context, &id).await).await })
+                    self.spawn(
+                        SANDBOX,
+                        async move { settle(&key, cleanup::remove_sandbox(&context, &id).await).await },
+                    );
                 }
                 Action::Remove { id } => {
                     let name = runtime.containers.iter().find(|held| held.id == id).map(|held| held.name.clone());

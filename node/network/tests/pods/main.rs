@@ -156,7 +156,7 @@ async fn leftovers(place: &Place, daemon: Daemon) {
     let config = serde_json::json!({ "cniVersion": "1.1.0", "cni.dev/valid-attachments": valid }).to_string();
     let gc = CniRequest { command: "GC".to_owned(), config: config.into_bytes(), ..CniRequest::default() };
     assert_eq!(skep_network::handle_cni(&daemon.network, &gc).await.unwrap(), "");
-    assert_eq!(daemon.network.attachments().await, [keep.clone()]);
+    assert_eq!(daemon.network.attachments().await, std::slice::from_ref(&keep));
     assert_eq!(host_links(), 1);
 
     let config = serde_json::json!({ "cniVersion": "1.1.0", "prevResult": { "ips": [{ "address": "10.99.0.9/32" }] } });

@@ -15,6 +15,7 @@ use skep_netmodel::{Change, Model, Outcome, Problem, ServiceSpec};
 const TRIGGER_TIME: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 
 /// An event of either watch.
+#[allow(clippy::large_enum_variant, reason = "made once per event and moved at once")]
 pub(crate) enum Input {
     Service(Event<Service>),
     Slice(Event<EndpointSlice>),
