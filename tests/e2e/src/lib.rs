@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use skep_testkit::cluster::{Cluster, Parts};
+use skep_testkit::cluster::{Cluster, Parts, remove};
 use skep_testkit::wait_until;
 
 /// How long anything in a cluster may take before its test fails.
@@ -18,7 +18,22 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 pub struct TestCluster {
     /// The cluster.
     pub cluster: Cluster,
+    _state: State,
     _turn: MutexGuard<'static, ()>,
+}
+
+/// What a cluster leaves on disk. Goes after the cluster itself.
+struct State {
+    name: String,
+    skep: PathBuf,
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        if let Err(error) = remove(&self.name, &self.skep) {
+            eprintln!("state of cluster {} left behind: {error:#}", self.name);
+        }
+    }
 }
 
 impl TestCluster {
@@ -28,8 +43,10 @@ impl TestCluster {
     /// The binaries are not named in the environment (`./x test` does it), or the cluster does not start.
     pub fn start(name: &str) -> Result<TestCluster> {
         let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-        let cluster = Cluster::start(name, &parts()?, ([127, 0, 0, 1], 0).into())?;
-        Ok(TestCluster { cluster, _turn: turn })
+        let parts = parts()?;
+        let state = State { name: name.to_owned(), skep: parts.skep.clone() };
+        let cluster = Cluster::start(name, &parts, ([127, 0, 0, 1], 0).into())?;
+        Ok(TestCluster { cluster, _state: state, _turn: turn })
     }
 
     /// Applies a manifest given as text.
