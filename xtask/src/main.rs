@@ -23,7 +23,7 @@ use clap::{Parser, Subcommand};
 ///
 /// Example: ./x demo
 #[derive(Parser)]
-#[command(name = "./x", version, propagate_version = true)]
+#[command(name = "./x", bin_name = "./x", version, propagate_version = true)]
 struct Args {
     #[command(subcommand)]
     verb: Verb,
@@ -40,7 +40,7 @@ enum Verb {
     /// Run kubectl against the cluster of `./x up`.
     #[command(disable_help_flag = true)]
     Kubectl(kubectl::Args),
-    /// Run every test, or those of one tier.
+    /// Run every test, or those of one package or with a word in their names.
     Test(test::Args),
     /// Formatting, clippy, layering, file sizes, licences.
     Lint(lint::Args),
