@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-/// The checkout.
+/// The checkout: asked of cargo when it starts us, since a target folder that checkouts share may hold a binary that
+/// another one built.
 pub(crate) fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_path_buf).unwrap_or_default()
+    let manifest = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    manifest.as_deref().and_then(Path::parent).map_or_else(|| PathBuf::from("."), Path::to_path_buf)
 }
 
 /// What is built or fetched and kept between checkouts.
