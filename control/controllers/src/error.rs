@@ -24,6 +24,13 @@ pub(crate) enum Error {
     },
 }
 
+impl skep_reconcile::Fault for Error {
+    /// Another write came first, of the object or of one with its name.
+    fn is_transient(&self) -> bool {
+        self.is_conflict() || self.is_already_exists()
+    }
+}
+
 impl Error {
     fn status(&self) -> Option<&kube::core::Status> {
         match self {

@@ -10,6 +10,7 @@ use kube::{Api, Client, Resource};
 use serde::Serialize;
 use serde_json::Value;
 use skep_informer::{Informer, Informers, Watched};
+use skep_reconcile::Queue;
 
 use crate::error::Error;
 
@@ -83,6 +84,16 @@ impl<K: Written> Objects<K> {
 
     pub(crate) fn informer(&self) -> &Informer<K> {
         &self.informer
+    }
+
+    /// Each change of an object, its removal too, puts its own key on the queue.
+    pub(crate) fn wake(&self, queue: &Queue<ObjectKey>, cause: &'static str) {
+        let queue = queue.clone();
+        self.informer.on_change(move |change| {
+            if let Some(object) = change.latest() {
+                queue.add(ObjectKey::of(object.as_ref()), cause);
+            }
+        });
     }
 
     pub(crate) fn get(&self, key: &ObjectKey) -> Option<Arc<K>> {

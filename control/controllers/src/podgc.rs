@@ -84,16 +84,10 @@ impl Reconciler for Controller {
     type Applied = ();
     type Error = Error;
 
-    fn kind(&self) -> &'static str {
-        "podgc"
-    }
+    const KIND: &'static str = "podgc";
 
     fn keys(&self) -> Vec<&'static str> {
         vec![KEY]
-    }
-
-    fn is_transient(error: &Error) -> bool {
-        error.is_conflict()
     }
 
     async fn observe(&self, _: &&'static str) -> Result<Option<Observed>, Error> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use skep_reconcile::{Next, Reconciler};
+use skep_reconcile::Reconciler;
 
 use crate::context::Context;
 use crate::error::Error;
@@ -29,12 +29,7 @@ pub(crate) async fn run(context: Context, ca_pem: String) {
         ca_pem: Arc::from(ca_pem),
     };
     let queue = context.queue::<Controller>();
-    let wake = queue.clone();
-    controller.namespaces.informer().on_change(move |change| {
-        if let Some(namespace) = &change.new {
-            wake.add(ObjectKey::of(namespace.as_ref()), "Namespace");
-        }
-    });
+    controller.namespaces.wake(&queue, "Namespace");
     let wake = queue.clone();
     controller.config_maps.informer().on_change(move |change| {
         if let Some(config_map) = change.latest().filter(|object| object.metadata.name.as_deref() == Some(NAME)) {
@@ -95,16 +90,10 @@ impl Reconciler for Controller {
     type Applied = ();
     type Error = Error;
 
-    fn kind(&self) -> &'static str {
-        "rootca"
-    }
+    const KIND: &'static str = "rootca";
 
     fn keys(&self) -> Vec<ObjectKey> {
         self.namespaces.keys()
-    }
-
-    fn is_transient(error: &Error) -> bool {
-        error.is_conflict()
     }
 
     async fn observe(&self, key: &ObjectKey) -> Result<Option<Observed>, Error> {
@@ -126,9 +115,5 @@ impl Reconciler for Controller {
             },
             Plan::Update(config_map) => self.config_maps.replace(config_map).await.map(|_| ()),
         }
-    }
-
-    async fn report(&self, _: &ObjectKey, _: &Observed, _: &Plan, _: &Result<(), Error>) -> Result<Next, Error> {
-        Ok(Next::Done)
     }
 }

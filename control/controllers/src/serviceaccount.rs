@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use skep_reconcile::{Next, Reconciler};
+use skep_reconcile::Reconciler;
 
 use crate::context::Context;
 use crate::error::Error;
@@ -19,12 +19,7 @@ pub(crate) async fn run(context: Context) {
         accounts: Objects::namespaced(&context.informers),
     };
     let queue = context.queue::<Controller>();
-    let wake = queue.clone();
-    controller.namespaces.informer().on_change(move |change| {
-        if let Some(namespace) = &change.new {
-            wake.add(ObjectKey::of(namespace.as_ref()), "Namespace");
-        }
-    });
+    controller.namespaces.wake(&queue, "Namespace");
     let wake = queue.clone();
     controller.accounts.informer().on_change(move |change| {
         if let (Some(account), None) = (&change.old, &change.new)
@@ -59,9 +54,7 @@ impl Reconciler for Controller {
     type Applied = ();
     type Error = Error;
 
-    fn kind(&self) -> &'static str {
-        "serviceaccount"
-    }
+    const KIND: &'static str = "serviceaccount";
 
     fn keys(&self) -> Vec<ObjectKey> {
         self.namespaces.keys()
@@ -91,15 +84,5 @@ impl Reconciler for Controller {
             Err(error) if error.is_already_exists() || error.is_namespace_terminating() => Ok(()),
             result => result.map(|_| ()),
         }
-    }
-
-    async fn report(
-        &self,
-        _: &ObjectKey,
-        _: &Observed,
-        _: &Option<Box<ServiceAccount>>,
-        _: &Result<(), Error>,
-    ) -> Result<Next, Error> {
-        Ok(Next::Done)
     }
 }

@@ -22,6 +22,6 @@ mod state;
 
 pub use options::Options;
 pub use queue::Queue;
-pub use reconciler::{Key, Next, Reconciler};
+pub use reconciler::{Fault, Key, Next, Reconciler};
 pub use run::run;
 pub use tokio_util::sync::CancellationToken;

@@ -20,6 +20,12 @@ pub enum Next {
     Retry(&'static str),
 }
 
+/// Why a reconcile failed.
+pub trait Fault: std::error::Error + Send + Sync + 'static {
+    /// Whether it is nobody's fault and passes, e.g. a write that lost a race: it is not worth a warning.
+    fn is_transient(&self) -> bool;
+}
+
 /// A controller: four functions, called in this order for one key.
 pub trait Reconciler: Send + Sync + 'static {
     /// Identity of what is reconciled, e.g. a namespace and a name.
@@ -31,16 +37,10 @@ pub trait Reconciler: Send + Sync + 'static {
     /// What came of it.
     type Applied: Send + Sync;
     /// Why it failed.
-    type Error: std::error::Error + Send + Sync + 'static;
+    type Error: Fault;
 
     /// Name of the loop in spans and metrics, e.g. `deployment`.
-    fn kind(&self) -> &'static str;
-
-    /// Whether an error is nobody's fault and passes, e.g. a write that lost a race: it is not worth a warning.
-    fn is_transient(error: &Self::Error) -> bool {
-        let _ = error;
-        false
-    }
+    const KIND: &'static str;
 
     /// Every key there is, for a resync. Includes keys of which only leavings exist, if those are this loop's to remove.
     fn keys(&self) -> Vec<Self::Key>;
@@ -60,12 +60,14 @@ pub trait Reconciler: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Self::Applied, Self::Error>> + Send;
 
     /// Tells people and other loops: status, conditions. Runs after a failed `apply` as well; that failure stands
-    /// whatever this returns.
+    /// whatever this returns. Nothing to tell, where it is left out.
     fn report(
         &self,
-        key: &Self::Key,
-        observed: &Self::Observed,
-        plan: &Self::Plan,
-        applied: &Result<Self::Applied, Self::Error>,
-    ) -> impl Future<Output = Result<Next, Self::Error>> + Send;
+        _key: &Self::Key,
+        _observed: &Self::Observed,
+        _plan: &Self::Plan,
+        _applied: &Result<Self::Applied, Self::Error>,
+    ) -> impl Future<Output = Result<Next, Self::Error>> + Send {
+        std::future::ready(Ok(Next::Done))
+    }
 }

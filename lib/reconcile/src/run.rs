@@ -12,7 +12,7 @@ use tracing::{Instrument, debug, error, info_span, warn};
 use crate::metrics::{METRICS, Outcome, count, kind_labels};
 use crate::options::Options;
 use crate::queue::Queue;
-use crate::reconciler::{Next, Reconciler};
+use crate::reconciler::{Fault as _, Next, Reconciler};
 
 /// Runs a controller until `stop` is cancelled. Begins with a resync, so that caches must be filled before.
 pub async fn run<R: Reconciler>(reconciler: Arc<R>, queue: Queue<R::Key>, options: Options, stop: CancellationToken) {
@@ -64,12 +64,12 @@ impl<R: Reconciler> Dispatcher<R> {
             }
         }
         let depth = self.queue.with(|state| state.depth());
-        let labels = kind_labels(self.reconciler.kind());
+        let labels = kind_labels(R::KIND);
         METRICS.depth.get_or_create(&labels).set(i64::try_from(depth).unwrap_or(i64::MAX));
     }
 
     fn spawn(&mut self, key: R::Key, cause: &'static str) {
-        let kind = self.reconciler.kind();
+        let kind = R::KIND;
         let span = info_span!("reconcile", kind, key = %key, cause, generation = tracing::field::Empty);
         let reconciler = Arc::clone(&self.reconciler);
         let task_key = key.clone();
@@ -80,7 +80,7 @@ impl<R: Reconciler> Dispatcher<R> {
             METRICS.duration.get_or_create(&kind_labels(kind)).observe(began.elapsed().as_secs_f64());
             match result {
                 Ok(Ok(next)) => Ok(next),
-                Ok(Err(error)) if R::is_transient(&error) => {
+                Ok(Err(error)) if error.is_transient() => {
                     debug!(error = %chain(&error), "reconcile will be tried again");
                     Ok(Next::Retry("transient error"))
                 }
@@ -102,7 +102,7 @@ impl<R: Reconciler> Dispatcher<R> {
         let (id, result) = match ended {
             Ok((id, result)) => (id, result),
             Err(join) => {
-                error!(kind = self.reconciler.kind(), error = %join, "reconcile panicked");
+                error!(kind = R::KIND, error = %join, "reconcile panicked");
                 (join.id(), Err(()))
             }
         };
@@ -111,12 +111,12 @@ impl<R: Reconciler> Dispatcher<R> {
             Ok(Next::Done) => Outcome::Done,
             Ok(Next::After(_)) => Outcome::Requeued,
             Ok(Next::Retry(reason)) => {
-                debug!(kind = self.reconciler.kind(), key = %key, reason, "reconcile will be tried again");
+                debug!(kind = R::KIND, key = %key, reason, "reconcile will be tried again");
                 Outcome::Retried
             }
             Err(()) => Outcome::Failed,
         };
-        count(self.reconciler.kind(), outcome);
+        count(R::KIND, outcome);
         let options = &self.options;
         self.queue.with(|state| {
             state.end(&key);
@@ -140,7 +140,7 @@ impl<R: Reconciler> Dispatcher<R> {
         let drained =
             tokio::time::timeout(self.options.grace, async { while tasks.join_next().await.is_some() {} }).await;
         if drained.is_err() {
-            warn!(kind = self.reconciler.kind(), in_flight = self.tasks.len(), "aborting reconciles at stop");
+            warn!(kind = R::KIND, in_flight = self.tasks.len(), "aborting reconciles at stop");
             self.tasks.shutdown().await;
         }
     }

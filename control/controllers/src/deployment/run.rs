@@ -48,12 +48,7 @@ enum Applied {
 }
 
 fn watch(controller: &Controller, queue: &Queue<ObjectKey>) {
-    let wake = queue.clone();
-    controller.deployments.informer().on_change(move |change| {
-        if let Some(deployment) = change.latest() {
-            wake.add(ObjectKey::of(deployment.as_ref()), "Deployment");
-        }
-    });
+    controller.deployments.wake(queue, "Deployment");
     let wake = queue.clone();
     let deployments = controller.deployments.clone();
     controller.replica_sets.informer().on_change(move |change| {
@@ -99,16 +94,10 @@ impl Reconciler for Controller {
     type Applied = Applied;
     type Error = Error;
 
-    fn kind(&self) -> &'static str {
-        "deployment"
-    }
+    const KIND: &'static str = "deployment";
 
     fn keys(&self) -> Vec<ObjectKey> {
         self.deployments.keys()
-    }
-
-    fn is_transient(error: &Error) -> bool {
-        error.is_conflict() || error.is_already_exists()
     }
 
     async fn observe(&self, key: &ObjectKey) -> Result<Option<Observed>, Error> {

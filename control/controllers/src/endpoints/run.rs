@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::{Endpoints, Pod, Service};
 use kube::api::DeleteParams;
-use skep_reconcile::{Next, Queue, Reconciler};
+use skep_reconcile::{Queue, Reconciler};
 
 use super::plan::{self, Observed, Plan, is_own};
 use crate::context::{Context, now};
@@ -29,12 +29,7 @@ struct Controller {
 }
 
 fn watch(controller: &Controller, queue: &Queue<ObjectKey>) {
-    let wake = queue.clone();
-    controller.services.informer().on_change(move |change| {
-        if let Some(service) = change.latest() {
-            wake.add(ObjectKey::of(service.as_ref()), "Service");
-        }
-    });
+    controller.services.wake(queue, "Service");
     let wake = queue.clone();
     let services = controller.services.clone();
     controller.pods.informer().on_change(move |change| {
@@ -44,12 +39,7 @@ fn watch(controller: &Controller, queue: &Queue<ObjectKey>) {
             }
         }
     });
-    let wake = queue.clone();
-    controller.endpoints.informer().on_change(move |change| {
-        if let Some(endpoints) = change.latest() {
-            wake.add(ObjectKey::of(endpoints.as_ref()), "Endpoints");
-        }
-    });
+    controller.endpoints.wake(queue, "Endpoints");
 }
 
 impl Reconciler for Controller {
@@ -59,9 +49,7 @@ impl Reconciler for Controller {
     type Applied = ();
     type Error = Error;
 
-    fn kind(&self) -> &'static str {
-        "endpoints"
-    }
+    const KIND: &'static str = "endpoints";
 
     /// Services, and Endpoints that one which is gone left behind.
     fn keys(&self) -> Vec<ObjectKey> {
@@ -71,10 +59,6 @@ impl Reconciler for Controller {
             own.iter().filter(|endpoints| is_own(endpoints)).map(|endpoints| ObjectKey::of(endpoints.as_ref())),
         );
         keys
-    }
-
-    fn is_transient(error: &Error) -> bool {
-        error.is_conflict()
     }
 
     async fn observe(&self, key: &ObjectKey) -> Result<Option<Observed>, Error> {
@@ -97,9 +81,5 @@ impl Reconciler for Controller {
             Plan::Update(endpoints) => self.endpoints.replace(endpoints).await.map(|_| ()),
             Plan::Delete(endpoints) => self.endpoints.delete(endpoints, DeleteParams::default()).await,
         }
-    }
-
-    async fn report(&self, _: &ObjectKey, _: &Observed, _: &Plan, _: &Result<(), Error>) -> Result<Next, Error> {
-        Ok(Next::Done)
     }
 }

@@ -37,12 +37,7 @@ struct Controller {
 }
 
 fn watch(controller: &Controller, queue: &Queue<ObjectKey>) {
-    let wake = queue.clone();
-    controller.services.informer().on_change(move |change| {
-        if let Some(service) = &change.new {
-            wake.add(ObjectKey::of(service.as_ref()), "Service");
-        }
-    });
+    controller.services.wake(queue, "Service");
     let wake = queue.clone();
     let services = controller.services.clone();
     controller.pods.informer().on_change(move |change| {
@@ -81,16 +76,10 @@ impl Reconciler for Controller {
     type Applied = ();
     type Error = Error;
 
-    fn kind(&self) -> &'static str {
-        "endpointslice"
-    }
+    const KIND: &'static str = "endpointslice";
 
     fn keys(&self) -> Vec<ObjectKey> {
         self.services.keys()
-    }
-
-    fn is_transient(error: &Error) -> bool {
-        error.is_conflict()
     }
 
     async fn observe(&self, key: &ObjectKey) -> Result<Option<Observed>, Error> {

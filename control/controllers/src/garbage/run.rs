@@ -50,16 +50,10 @@ impl Reconciler for Controller {
     type Applied = ();
     type Error = Error;
 
-    fn kind(&self) -> &'static str {
-        "garbage"
-    }
+    const KIND: &'static str = "garbage";
 
     fn keys(&self) -> Vec<String> {
         self.with_graph(|graph| graph.keys())
-    }
-
-    fn is_transient(error: &Error) -> bool {
-        error.is_conflict()
     }
 
     async fn observe(&self, uid: &String) -> Result<Option<Observed>, Error> {

@@ -53,16 +53,10 @@ impl Reconciler for Controller {
     type Applied = ();
     type Error = Error;
 
-    fn kind(&self) -> &'static str {
-        "namespace"
-    }
+    const KIND: &'static str = "namespace";
 
     fn keys(&self) -> Vec<ObjectKey> {
         self.namespaces.keys()
-    }
-
-    fn is_transient(error: &Error) -> bool {
-        error.is_conflict()
     }
 
     async fn observe(&self, key: &ObjectKey) -> Result<Option<Observed>, Error> {

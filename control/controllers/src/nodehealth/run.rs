@@ -34,12 +34,7 @@ pub(crate) async fn run(context: Context, settings: NodeHealth) {
         settings,
     };
     let queue = context.queue::<Controller>();
-    let wake = queue.clone();
-    controller.nodes.informer().on_change(move |change| {
-        if let Some(node) = change.latest() {
-            wake.add(ObjectKey::of(node.as_ref()), "Node");
-        }
-    });
+    controller.nodes.wake(&queue, "Node");
     context.run(controller, queue).await;
 }
 
@@ -66,16 +61,10 @@ impl Reconciler for Controller {
     type Applied = ();
     type Error = Error;
 
-    fn kind(&self) -> &'static str {
-        "nodehealth"
-    }
+    const KIND: &'static str = "nodehealth";
 
     fn keys(&self) -> Vec<ObjectKey> {
         self.nodes.keys()
-    }
-
-    fn is_transient(error: &Error) -> bool {
-        error.is_conflict()
     }
 
     async fn observe(&self, key: &ObjectKey) -> Result<Option<Observed>, Error> {

@@ -36,12 +36,7 @@ struct Controller {
 }
 
 fn watch(controller: &Controller, queue: &Queue<ObjectKey>) {
-    let wake = queue.clone();
-    controller.replica_sets.informer().on_change(move |change| {
-        if let Some(replica_set) = change.latest() {
-            wake.add(ObjectKey::of(replica_set.as_ref()), "ReplicaSet");
-        }
-    });
+    controller.replica_sets.wake(queue, "ReplicaSet");
     let wake = queue.clone();
     let replica_sets = controller.replica_sets.clone();
     controller.pods.informer().on_change(move |change| {
@@ -75,16 +70,10 @@ impl Reconciler for Controller {
     type Applied = ();
     type Error = Error;
 
-    fn kind(&self) -> &'static str {
-        "replicaset"
-    }
+    const KIND: &'static str = "replicaset";
 
     fn keys(&self) -> Vec<ObjectKey> {
         self.replica_sets.keys()
-    }
-
-    fn is_transient(error: &Error) -> bool {
-        error.is_conflict()
     }
 
     async fn observe(&self, key: &ObjectKey) -> Result<Option<Observed>, Error> {

@@ -27,6 +27,12 @@ enum Answer {
 #[error("scripted")]
 struct Scripted;
 
+impl crate::Fault for Scripted {
+    fn is_transient(&self) -> bool {
+        false
+    }
+}
+
 impl Script {
     fn with(answers: &[(u32, Vec<Answer>)]) -> Arc<Self> {
         let script = Self::default();
@@ -50,9 +56,7 @@ impl Reconciler for Script {
     type Applied = Next;
     type Error = Scripted;
 
-    fn kind(&self) -> &'static str {
-        "script"
-    }
+    const KIND: &'static str = "script";
 
     fn keys(&self) -> Vec<u32> {
         self.answers.lock().unwrap().keys().copied().collect()
