@@ -77,9 +77,7 @@ pub(crate) fn default_state_dir(name: &str) -> PathBuf {
 /// Starts the cluster and stays until SIGINT or SIGTERM.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     skep_telemetry::init(&skep_telemetry::Settings { json: args.log_json, filter: args.log.clone() })?;
-    if !nix::unistd::geteuid().is_root() {
-        bail!("a node needs root: run this with sudo");
-    }
+    skep_noded::check_host()?;
     // A socket stays in the namespace that it was made in: this one is the caller's.
     let outside = listen(args.listen)?;
     if let Some(path) = &args.netns {
@@ -108,6 +106,9 @@ async fn up(args: &Args, outside: TcpListener) -> Result<()> {
     let kubeconfig = args.kubeconfig.clone().unwrap_or_else(|| state_dir.join("admin.kubeconfig"));
     let link = args.link.clone().map_or_else(uplink::default_link, Ok)?;
     let node_ip = args.node_ip.map_or_else(|| uplink::address_of(&link), Ok)?;
+    if node_ip.is_loopback() {
+        bail!("--node-ip {node_ip} is a loopback address, which pods cannot reach: give the node's own on --link");
+    }
     let advertise = SocketAddr::from((node_ip, args.api_port));
     let server = format!("https://{}", outside.local_addr()?);
 

@@ -2,26 +2,42 @@
 
 use serde_json::{Value, json};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use skep_registry::Registry;
 
 use crate::object::decode;
 use crate::options::{Error, Options};
 use crate::served::Served;
-use crate::server::ApiServer;
 use crate::status::ApiError;
 use crate::write::{self, Part, Target, Writer};
 
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 
+/// How often what was removed or changed is put right, as upstream does it.
+const EVERY: Duration = Duration::from_secs(10);
+
+/// Keeps up what [`ensure`] makes. Does not return.
+pub(crate) async fn keep(writer: Arc<Writer>, registry: Arc<Registry>, options: Options) {
+    loop {
+        tokio::time::sleep(EVERY).await;
+        if let Err(error) = ensure(&writer, &registry, &options).await {
+            tracing::warn!(%error, "what every cluster has is not put right");
+        }
+    }
+}
+
 /// Creates the system namespaces and, if an address is advertised, the Service `kubernetes` with its endpoint.
-pub(crate) async fn ensure(server: &ApiServer, options: &Options) -> Result<(), Error> {
+pub(crate) async fn ensure(writer: &Writer, registry: &Arc<Registry>, options: &Options) -> Result<(), Error> {
     for name in NAMESPACES {
         let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-        ensure_object(server, ("", "namespaces"), &object, false).await?;
+        ensure_object(writer, registry, ("", "namespaces"), &object, false).await?;
     }
     let Some(address) = options.advertise else { return Ok(()) };
-    ensure_object(server, ("", "services"), &service(options, address), false).await?;
-    ensure_object(server, ("", "endpoints"), &endpoints(address), true).await?;
-    ensure_object(server, ("discovery.k8s.io", "endpointslices"), &endpoint_slice(address), true).await
+    ensure_object(writer, registry, ("", "services"), &service(options, address), false).await?;
+    ensure_object(writer, registry, ("", "endpoints"), &endpoints(address), true).await?;
+    ensure_object(writer, registry, ("discovery.k8s.io", "endpointslices"), &endpoint_slice(address), true).await
 }
 
 fn service(options: &Options, address: SocketAddr) -> Value {
@@ -83,16 +99,17 @@ fn endpoint_slice(address: SocketAddr) -> Value {
 /// Creates an object unless it is there; then it is replaced if it must say what is so now. A registry without its
 /// resource leaves it out.
 async fn ensure_object(
-    server: &ApiServer,
+    writer: &Writer,
+    registry: &Arc<Registry>,
     (group, plural): (&'static str, &'static str),
     object: &Value,
     replace: bool,
 ) -> Result<(), Error> {
-    let Some(served) = Served::find(server.registry(), group, "v1", plural) else { return Ok(()) };
+    let Some(served) = Served::find(registry, group, "v1", plural) else { return Ok(()) };
     let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
     let target =
         Target { namespace: text("/metadata/namespace"), name: text("/metadata/name").unwrap_or_default(), served };
-    let done = ensure_target(server.writer(), &target, object, replace).await;
+    let done = ensure_target(writer, &target, object, replace).await;
     done.map_err(|error| Error::Bootstrap { kind: plural, name: target.name.clone(), reason: error.to_string() })
 }
 

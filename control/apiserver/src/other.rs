@@ -7,6 +7,7 @@ use skep_registry::Registry;
 use crate::call::Call;
 use crate::discovery;
 use crate::form;
+use crate::metrics;
 use crate::negotiate::{Form, Output};
 use crate::openapi;
 use crate::response::{self, Body};
@@ -43,6 +44,7 @@ pub(crate) fn handle(
         ["openapi", "v3", "api", version] => openapi::document(registry, "", version),
         ["openapi", "v3", "apis", group, version] => openapi::document(registry, group, version),
         ["version"] => Some(version()),
+        ["metrics"] => return Ok(metrics::answer()),
         [kind @ ("livez" | "readyz" | "healthz"), rest @ ..] => return health(kind, rest, checks, call),
         _ => None,
     };
@@ -64,7 +66,7 @@ fn paths(registry: &Registry) -> Vec<String> {
             paths.push(if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") });
         }
     }
-    paths.extend(["/healthz", "/livez", "/openapi/v3", "/readyz", "/version"].map(str::to_owned));
+    paths.extend(["/healthz", "/livez", "/metrics", "/openapi/v3", "/readyz", "/version"].map(str::to_owned));
     paths.sort();
     paths
 }
@@ -90,9 +92,8 @@ fn version() -> Value {
 /// `ok`, or one line for each check with `?verbose` or where one fails; a check alone below its own path.
 fn health(kind: &str, rest: &[&str], checks: &Checks, call: &Call) -> Result<Response<Body>, ApiError> {
     let excluded = call.query.get("exclude").unwrap_or_default();
-    let relevant = |name: &str| kind != "livez" || name == "ping";
     let asked: Vec<(&str, bool)> = match rest {
-        [] => checks.iter().copied().filter(|(name, _)| relevant(name) && *name != excluded).collect(),
+        [] => checks.iter().copied().filter(|(name, _)| *name != excluded).collect(),
         [name] => checks.iter().copied().filter(|(known, _)| known == name).collect(),
         _ => return Err(ApiError::no_such_path()),
     };

@@ -1,11 +1,14 @@
 //! Requests to resources: from path and verb to reads and writes. Knows no kind.
 
+use std::sync::Arc;
+
 use http::{Response, StatusCode};
-use skep_registry::{Scope, Subresource};
+use skep_registry::{Object, Scope, Subresource};
 
 use crate::call::Call;
 use crate::form::{Include, Shape};
 use crate::input;
+use crate::object::Cached;
 use crate::path::{ResourcePath, Verb};
 use crate::query;
 use crate::read;
@@ -136,8 +139,31 @@ async fn replace(
     let parsed = input::parse(&call.headers, &input::read(call.body).await?)?;
     let (object, warnings) = input::decode(&shape.served, parsed, validation)?;
     let mut change = |_: &_, _: &_| Ok(object.clone_object());
-    let updated = write::update(writer, target, part, dry_run, &mut change).await?;
-    let mut response = shape.one(StatusCode::OK, &updated);
+    let (code, written) = match write::update(writer, target, part, dry_run, &mut change).await {
+        Err(error) if error.code() == StatusCode::NOT_FOUND && creates(target, part) => {
+            (StatusCode::CREATED, create_at(writer, target, object, dry_run).await?)
+        }
+        updated => (StatusCode::OK, updated?),
+    };
+    let mut response = shape.one(code, &written);
     response::add_warnings(&mut response, &warnings);
     Ok(response)
+}
+
+/// Whether an update of what is not there creates it.
+fn creates(target: &Target, part: Part) -> bool {
+    part == Part::Main && target.served.strategy.creates_on_update()
+}
+
+/// Creates what an update did not find. The version that the client knew is one of a past that is gone.
+async fn create_at(
+    writer: &Writer,
+    target: &Target,
+    mut object: Box<dyn Object>,
+    dry_run: bool,
+) -> Result<Arc<Cached>, ApiError> {
+    let meta = object.meta_mut();
+    meta.name = Some(target.name.clone());
+    meta.resource_version = None;
+    write::create(writer, &target.served, target.namespace.as_deref(), object, dry_run).await
 }

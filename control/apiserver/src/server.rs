@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{Request, Response};
 use skep_raft::Store;
@@ -29,10 +29,13 @@ use crate::response::{self, Body};
 use crate::served::Served;
 use crate::status::ApiError;
 use crate::write::Writer;
-use crate::{bootstrap, listen};
+use crate::{bootstrap, expiry, listen, metrics};
 
 /// How long a request may take that is neither a watch nor a log.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long the store may take to say that it is there.
+const STORE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long a request waits for its turn.
 const TURN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -48,7 +51,7 @@ pub struct ApiServer {
 
 struct Inner {
     registry: Arc<Registry>,
-    writer: Writer,
+    writer: Arc<Writer>,
     authorizer: Box<dyn Authorizer>,
     kubelet: Option<KubeletClient>,
     nodes: Option<Served>,
@@ -75,10 +78,15 @@ impl ApiServer {
         follow::start(Arc::clone(&cache), store.clone(), stop.clone()).await.map_err(Error::Load)?;
         let ranges = Ranges { service_cidr: options.service_cidr, node_ports: options.node_ports.clone() };
         let admission: Vec<Box<dyn crate::admission::Admission>> = vec![Box::new(NamespaceLifecycle::new(&registry))];
+        let writer = Arc::new(Writer { store, cache, ranges, admission });
+        bootstrap::ensure(&writer, &registry, &options).await?;
+        let keep = bootstrap::keep(Arc::clone(&writer), Arc::clone(&registry), options.clone());
+        tokio::spawn(stop.clone().run_until_cancelled_owned(keep));
+        expiry::start(&writer, Served::all(&registry), &stop);
         let server = Self {
             inner: Arc::new(Inner {
                 nodes: Served::find(&registry, "", "v1", "nodes"),
-                writer: Writer { store, cache, ranges, admission },
+                writer,
                 authorizer: Box::new(SystemAuthorizer),
                 kubelet: options.kubelet_client.clone().map(KubeletClient::new),
                 advertise: options.advertise,
@@ -88,7 +96,6 @@ impl ApiServer {
                 registry,
             }),
         };
-        bootstrap::ensure(&server, &options).await?;
         Ok(server)
     }
 
@@ -124,14 +131,6 @@ impl ApiServer {
         Box::pin(async move { inner.answer(request, identity, stop).await.unwrap_or_else(ApiError::into_response) })
     }
 
-    pub(crate) fn registry(&self) -> &Arc<Registry> {
-        &self.inner.registry
-    }
-
-    pub(crate) fn writer(&self) -> &Writer {
-        &self.inner.writer
-    }
-
     /// Ends with the server, and may be ended alone.
     pub(crate) fn stopped(&self) -> CancellationToken {
         self.inner.stop.child_token()
@@ -163,11 +162,21 @@ impl Inner {
                 let verb = call.method.as_str().to_lowercase();
                 self.authorize(&call.identity, &Action::Path { verb: &verb, path: &call.path })?;
                 let address = self.advertise.map(|a| a.to_string()).unwrap_or_default();
-                let checks = vec![("ping", true), ("store", true), ("watch-cache", self.writer.cache.revision() > 0)];
+                let checks = self.checks(&segments).await;
                 other::handle(&self.registry, &address, &checks, &segments, &call)
             }
             Path::Resource(path) => self.resource(path, call).await,
         }
+    }
+
+    /// How the parts do, where that is asked for.
+    async fn checks(&self, segments: &[String]) -> other::Checks {
+        let ready = match segments.first().map(String::as_str) {
+            Some("readyz" | "healthz") => tokio::time::timeout(STORE_TIMEOUT, self.writer.store.read_index()).await,
+            _ => return vec![("ping", true)],
+        };
+        let caught_up = self.writer.cache.revision() > 0;
+        vec![("ping", true), ("store", matches!(ready, Ok(Ok(_)))), ("watch-cache", caught_up)]
     }
 
     async fn resource(&self, path: ResourcePath, call: Call) -> Result<Response<Body>, ApiError> {
@@ -189,9 +198,24 @@ impl Inner {
         self.authorize(&call.identity, &action)?;
         let served = Served::find(&self.registry, &path.group, &path.version, &path.resource)
             .ok_or_else(ApiError::no_such_path)?;
+        let (began, asked) = (Instant::now(), path.clone());
+        let long = watch || path.subresource.as_deref() == Some("log");
+        let answer = self.handle(served, path, verb, call, long).await;
+        let code = answer.as_ref().map_or_else(ApiError::code, Response::status);
+        metrics::observe(verb, &asked, code, (!long).then(|| began.elapsed()));
+        answer
+    }
+
+    async fn handle(
+        &self,
+        served: Served,
+        path: ResourcePath,
+        verb: Verb,
+        call: Call,
+        long: bool,
+    ) -> Result<Response<Body>, ApiError> {
         let context =
             resource::Context { writer: &self.writer, kubelet: self.kubelet.as_ref(), nodes: self.nodes.as_ref() };
-        let long = watch || path.subresource.as_deref() == Some("log");
         let handled = Box::pin(resource::handle(&context, served, path, verb, call));
         if long {
             return handled.await;

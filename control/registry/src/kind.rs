@@ -1,5 +1,7 @@
 //! What a kind implements.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::{ClusterResourceScope, Metadata as _, NamespaceResourceScope};
@@ -72,6 +74,11 @@ pub trait Kind: Send + Sync + 'static {
     const FIELDS: &'static [&'static str] = &["metadata.name", "metadata.namespace"];
     /// How a strategic merge patch treats the lists of this kind.
     const PATCH: &'static Type = &patch::OBJECT;
+
+    /// Whether an update of an object that is not there creates it.
+    const CREATES_ON_UPDATE: bool = false;
+    /// How long after its last write an object goes by itself. Never, for most.
+    const TIME_TO_LIVE: Option<Duration> = None;
 
     /// Fills in upstream's defaults.
     fn default(_object: &mut Self::Object) {}

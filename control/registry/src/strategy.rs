@@ -1,6 +1,7 @@
 //! The seam between the generic request path and the kinds.
 
 use std::any::Any;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -227,6 +228,10 @@ pub trait Strategy: Send + Sync {
     fn validate_name(&self, name: &str, prefix: bool) -> Vec<String>;
     /// Whether `metadata.generation` must rise.
     fn spec_changed(&self, new: &dyn Object, old: &dyn Object) -> bool;
+    /// Whether an update of an object that is not there creates it.
+    fn creates_on_update(&self) -> bool;
+    /// How long after its last write an object goes by itself; `None` is never.
+    fn time_to_live(&self) -> Option<Duration>;
     /// Seconds of grace for a deletion; 0 removes at once. Pods: the asked-for or the spec's, 0 where not bound to a node.
     /// Everything else: 0.
     fn grace_period_seconds(&self, object: &dyn Object, requested: Option<i64>) -> i64;

@@ -3,6 +3,8 @@
 use std::any::Any;
 use std::marker::PhantomData;
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Map, Value};
@@ -168,6 +170,14 @@ impl<K: Kind> Strategy for Typed<K> {
             (Some(new), Some(old)) => K::spec_changed(new, old),
             _ => false,
         }
+    }
+
+    fn creates_on_update(&self) -> bool {
+        K::CREATES_ON_UPDATE
+    }
+
+    fn time_to_live(&self) -> Option<Duration> {
+        K::TIME_TO_LIVE
     }
 
     fn grace_period_seconds(&self, object: &dyn Object, requested: Option<i64>) -> i64 {

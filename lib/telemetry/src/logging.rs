@@ -37,7 +37,8 @@ pub enum InitError {
 pub fn init(settings: &Settings) -> Result<(), InitError> {
     let filter = parse_filter(&settings.filter)?;
     let stderr = std::io::stderr;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
+    // A line that cannot be written is lost: on a full disk the complaint about it could not be written either, and would panic.
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).log_internal_errors(false);
     if settings.json {
         builder.json().flatten_event(true).try_init().map_err(InitError::Installed)
     } else {

@@ -1,7 +1,7 @@
 //! A cluster of one node on this machine: a namespace that stands for the node, one for the world outside, and `skep up`.
 
 use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::mem::ManuallyDrop;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::process::CommandExt;
@@ -123,6 +123,22 @@ impl Cluster {
         wait_until("another containerd", READY_WITHIN, || Ok(pid().is_ok_and(|pid| pid != first)))
     }
 
+    /// Kills every process of the node with SIGKILL: containerd, its shims and all containers, as a power cut does.
+    ///
+    /// # Errors
+    /// The node's cgroup cannot be read, or processes stay.
+    pub fn kill_processes(&self) -> Result<()> {
+        let cgroup = cgroup2_root()?.join(format!("skep-{}", self.name));
+        wait_until("the end of the node's processes", STOP_WITHIN, || {
+            let pids = processes(&cgroup)?;
+            for pid in &pids {
+                // One that ended by itself meanwhile is what was wanted.
+                let _ended = kill(Pid::from_raw(*pid), Signal::SIGKILL);
+            }
+            Ok(pids.is_empty())
+        })
+    }
+
     /// Starts `skep up` again on the state that is there; returns when the node is Ready.
     ///
     /// # Errors
@@ -166,8 +182,15 @@ impl Cluster {
     /// # Errors
     /// What it wrote to standard error.
     pub fn skep_net(&self, args: &[&str]) -> Result<String> {
-        let socket = state_dir(&self.name).join("run/skep.sock");
-        read(Command::new(&self.parts.skep).arg("net").arg("--socket").arg(socket).args(args))
+        read(&mut self.skep_net_command(args))
+    }
+
+    /// `skep net` with `args`, pointed at this node.
+    #[must_use]
+    pub fn skep_net_command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(&self.parts.skep);
+        command.arg("net").arg("--socket").arg(state_dir(&self.name).join("run/skep.sock")).args(args);
+        command
     }
 
     /// A program as a process of the node: in its namespace and its cgroup.
@@ -221,6 +244,19 @@ impl Cluster {
     }
 }
 
+/// The processes of a cgroup and of those below it.
+fn processes(cgroup: &Path) -> Result<Vec<i32>> {
+    let text = fs::read_to_string(cgroup.join("cgroup.procs")).with_context(|| format!("read {}", cgroup.display()))?;
+    let mut pids: Vec<i32> = text.lines().filter_map(|line| line.parse().ok()).collect();
+    for entry in fs::read_dir(cgroup).with_context(|| format!("read {}", cgroup.display()))? {
+        let path = entry?.path();
+        if path.is_dir() {
+            pids.extend(processes(&path)?);
+        }
+    }
+    Ok(pids)
+}
+
 fn spawn(name: &str, parts: &Parts, netns: &Path, listen: SocketAddr) -> Result<Process> {
     let mut command = Command::new(&parts.skep);
     command.arg("up").args(["--name", name]).arg("--netns").arg(netns).arg("--state-dir").arg(state_dir(name));
@@ -262,10 +298,9 @@ pub fn remove(name: &str, skep: &Path) -> Result<()> {
         Netns::remove_stale(&netns)?;
     }
     match fs::remove_dir_all(&state) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("remove {}", state.display()))
-        }
-        _ => Ok(()),
+        // A disk that somebody mounted there stays, empty.
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ResourceBusy) => Ok(()),
+        removed => removed.with_context(|| format!("remove {}", state.display())),
     }
 }
 

@@ -31,6 +31,14 @@ use self::tables::KernelTables;
 
 pub use options::Options;
 
+/// What a host must have to run a node, looked at before anything is made.
+///
+/// # Errors
+/// The first thing that is missing, in one line that says what to do.
+pub fn check_host() -> Result<()> {
+    preflight::check().map(|_| ())
+}
+
 /// Runs the node until `stop`. The process must be in the node's network namespace. `serving_tls` is for the kubelet's API.
 ///
 /// # Errors

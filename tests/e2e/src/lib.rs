@@ -1,5 +1,8 @@
 //! What the end-to-end tests share: a cluster of what `./x test` built.
 
+mod disk;
+mod lines;
+
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -7,6 +10,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use skep_testkit::cluster::{Cluster, Parts, remove};
 use skep_testkit::wait_until;
+
+pub use disk::Disk;
+pub use lines::Lines;
 
 /// How long anything in a cluster may take before its test fails.
 pub const WITHIN: Duration = Duration::from_secs(60);
@@ -70,6 +76,14 @@ impl TestCluster {
         result
     }
 
+    /// Waits until something holds.
+    ///
+    /// # Errors
+    /// It does not within [`WITHIN`].
+    pub fn wait_until(&self, what: &str, mut holds: impl FnMut() -> bool) -> Result<()> {
+        wait_until(what, WITHIN, || Ok(holds()))
+    }
+
     /// Waits until `kubectl get …` prints what `holds` accepts.
     ///
     /// # Errors
@@ -84,15 +98,24 @@ impl TestCluster {
     }
 }
 
+/// The binary that the tests run.
+///
+/// # Errors
+/// It is not named in the environment.
+pub fn skep() -> Result<PathBuf> {
+    path("SKEP_BIN")
+}
+
+fn path(name: &str) -> Result<PathBuf> {
+    std::env::var_os(name).map(PathBuf::from).with_context(|| format!("{name} is not set: run ./x test"))
+}
+
 fn parts() -> Result<Parts> {
-    let path = |name: &str| {
-        std::env::var_os(name).map(PathBuf::from).with_context(|| format!("{name} is not set: run ./x test"))
-    };
     let mut images = Vec::new();
     for entry in std::fs::read_dir(path("SKEP_IMAGES")?).context("read the folder of images")? {
         images.push(entry?.path());
     }
     images.retain(|path| path.extension().is_some_and(|extension| extension == "tar"));
     images.sort();
-    Ok(Parts { skep: path("SKEP_BIN")?, kubectl: path("SKEP_KUBECTL")?, images })
+    Ok(Parts { skep: skep()?, kubectl: path("SKEP_KUBECTL")?, images })
 }

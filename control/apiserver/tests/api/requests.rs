@@ -229,3 +229,28 @@ async fn a_cluster_has_its_first_objects() {
         assert_eq!(code, 200);
     }
 }
+
+#[tokio::test]
+async fn an_update_creates_the_kinds_that_upstream_lets_it_create() {
+    let server = Server::start().await;
+    let lease = "/apis/coordination.k8s.io/v1/namespaces/default/leases/l";
+    let body = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "l"}});
+    let (code, created) = server.json("PUT", lease, &body).await;
+    assert_eq!((code, created["metadata"]["name"].as_str()), (201, Some("l")));
+    let (code, _) = server.json("PUT", lease, &created).await;
+    assert_eq!(code, 200);
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m"}});
+    let (code, status) = server.json("PUT", "/api/v1/namespaces/default/configmaps/m", &map).await;
+    assert_eq!((code, status["reason"].as_str()), (404, Some("NotFound")));
+}
+
+#[tokio::test]
+async fn requests_are_counted_under_upstreams_names() {
+    let server = Server::start().await;
+    server.json("GET", "/api/v1/namespaces/default/configmaps/none", &Value::Null).await;
+    let (code, text) = server.raw("GET", "/metrics", &[], "").await;
+    assert_eq!(code, 200);
+    let row = "apiserver_request_total{verb=\"GET\",group=\"\",version=\"v1\",resource=\"configmaps\",subresource=\"\",code=\"404\"} ";
+    assert!(text.contains(row), "{text}");
+    assert!(text.contains("apiserver_request_duration_seconds_count{verb=\"GET\""), "{text}");
+}

@@ -16,6 +16,7 @@ pub(crate) struct EndpointsKind;
 impl Kind for EndpointsKind {
     type Object = Endpoints;
 
+    const CREATES_ON_UPDATE: bool = true;
     const SINGULAR: &'static str = "endpoints";
     const SHORT_NAMES: &'static [&'static str] = &["ep"];
     const COLUMNS: &'static [Column] =

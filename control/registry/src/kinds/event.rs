@@ -1,5 +1,7 @@
 //! Event (core/v1).
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -20,6 +22,9 @@ pub(crate) struct Events;
 impl Kind for Events {
     type Object = Event;
 
+    const CREATES_ON_UPDATE: bool = true;
+    /// As upstream's `--event-ttl`.
+    const TIME_TO_LIVE: Option<Duration> = Some(Duration::from_secs(3600));
     const SINGULAR: &'static str = "event";
     const SHORT_NAMES: &'static [&'static str] = &["ev"];
     const COLUMNS: &'static [Column] = &[

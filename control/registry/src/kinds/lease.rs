@@ -15,6 +15,7 @@ pub(crate) struct Leases;
 impl Kind for Leases {
     type Object = Lease;
 
+    const CREATES_ON_UPDATE: bool = true;
     const SINGULAR: &'static str = "lease";
     const COLUMNS: &'static [Column] = &[table::NAME, table::text("Holder", "Who holds it."), table::AGE];
 

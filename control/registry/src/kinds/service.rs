@@ -21,6 +21,7 @@ pub(crate) struct Services;
 impl Kind for Services {
     type Object = Service;
 
+    const CREATES_ON_UPDATE: bool = true;
     const SINGULAR: &'static str = "service";
     const SHORT_NAMES: &'static [&'static str] = &["svc"];
     const CATEGORIES: &'static [&'static str] = &["all"];

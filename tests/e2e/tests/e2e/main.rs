@@ -1,11 +1,14 @@
 //! Real binaries, real containers, `kubectl`.
 
+mod faults;
+mod inspect;
+
 use std::time::Duration;
 
 use skep_e2e::TestCluster;
 use skep_testkit::wait_until;
 
-const ECHO: &str = include_str!("../../../deploy/demo/echo.yaml");
+const ECHO: &str = include_str!("../../../../deploy/demo/echo.yaml");
 const ROLLOUT: &[&str] = &["rollout", "status", "deployment/echo", "--timeout=60s"];
 
 /// What the test server answers on the ClusterIP, asked by a process of the node.
