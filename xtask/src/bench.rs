@@ -1,5 +1,6 @@
 //! `./x bench NAME`: figures, as a table and as JSON. No test depends on any.
 
+mod pods;
 mod row;
 mod smoke;
 
@@ -24,12 +25,15 @@ pub(crate) struct Args {
 enum Name {
     /// Start, pod start, programming delay, memory, and connect() through the ClusterIP against a direct one.
     Smoke,
+    /// TCP and UDP from pod to pod on one node: plain veths, a bridge with iptables, Skep.
+    Pods,
 }
 
 /// Runs one benchmark and prints its rows.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let (name, rows) = match args.name {
         Name::Smoke => ("smoke", smoke::run()?),
+        Name::Pods => ("pods", pods::run()?),
     };
     rows.print();
     if let Some(path) = &args.json {

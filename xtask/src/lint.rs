@@ -11,6 +11,9 @@ use anyhow::{Context, Result};
 use crate::shell::{self, cargo, say};
 use crate::{ebpf, paths};
 
+/// The version of cargo-deny that deny.toml is written for.
+const CARGO_DENY: &str = "0.20.2";
+
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Let rustfmt mend what it can.
@@ -59,14 +62,23 @@ fn clippy() -> Result<()> {
     shell::run(&mut command)
 }
 
-/// Licences and sources of all dependencies, where cargo-deny is installed.
+/// Licences and sources of all dependencies.
 fn deny() -> Result<()> {
     let installed = Command::new("cargo-deny").arg("--version").output().is_ok_and(|output| output.status.success());
     if !installed {
-        say("licences unchecked: cargo install --locked cargo-deny");
-        return Ok(());
+        say("installing cargo-deny (about five minutes)");
+        let mut command = cargo();
+        command.args(["install", "--quiet", "--locked", "cargo-deny", "--version", CARGO_DENY, "--root"]);
+        command.arg(paths::cache().join("tools")).env("CARGO_TARGET_DIR", paths::cache().join("tools/build"));
+        shell::run(&mut command)?;
+        std::fs::remove_dir_all(paths::cache().join("tools/build")).context("remove what cargo-deny was built in")?;
     }
-    shell::run(cargo().args(["deny", "--log-level", "error", "check", "licenses", "bans", "sources"]))
+    for folder in [paths::root(), paths::root().join("ebpf/programs")] {
+        let mut command = cargo();
+        command.current_dir(folder).args(["deny", "--log-level", "error", "check", "--config"]);
+        shell::run(command.arg(paths::root().join("deny.toml")).args(["licenses", "bans", "sources"]))?;
+    }
+    Ok(())
 }
 
 /// A path as people write it: from the root of the checkout.

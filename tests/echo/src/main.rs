@@ -6,6 +6,7 @@ mod connect;
 mod load;
 mod pause;
 mod serve;
+mod traffic;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -28,6 +29,10 @@ enum Verb {
     Load(load::Args),
     /// Time connect() to several targets in turn, and print percentiles as JSON.
     Connect(connect::Args),
+    /// Take the traffic of other hosts, on one port.
+    TrafficServe(traffic::ServeArgs),
+    /// Send traffic to a host and print what came through, as JSON.
+    Traffic(traffic::Args),
     /// Do nothing until told to end: what holds a pod's namespaces.
     Pause,
 }
@@ -38,6 +43,8 @@ async fn main() -> Result<()> {
         Verb::Serve(args) => serve::run(args).await,
         Verb::Load(args) => load::run(&args).await,
         Verb::Connect(args) => connect::run(&args).await,
+        Verb::TrafficServe(args) => traffic::serve(&args),
+        Verb::Traffic(args) => traffic::run(&args),
         Verb::Pause => pause::run().await,
     }
 }

@@ -41,12 +41,12 @@ impl Rows {
     /// Prints a table.
     pub(crate) fn print(&self) {
         println!(
-            "{:<14} {:<32} {:>6} {:>12} {:>12} {:>12} {:>6}",
+            "{:<16} {:<42} {:>6} {:>12} {:>12} {:>12} {:>6}",
             "SUBJECT", "METRIC", "UNIT", "MEDIAN", "LOW", "HIGH", "N"
         );
         for row in &self.0 {
             println!(
-                "{:<14} {:<32} {:>6} {:>12.3} {:>12.3} {:>12.3} {:>6}",
+                "{:<16} {:<42} {:>6} {:>12.3} {:>12.3} {:>12.3} {:>6}",
                 row.subject, row.metric, row.unit, row.median, row.low, row.high, row.n
             );
         }
