@@ -45,7 +45,9 @@ impl<'a> Wanted<'a> {
     fn matches(&self, row: &v1::Service) -> bool {
         match self {
             Wanted::Name(name) => {
-                row.name == *name || row.name.rsplit_once(':').is_some_and(|(service, _)| service == *name)
+                // A Service's lists, the one for callers from outside too.
+                let held = row.name.strip_suffix(" (external)").unwrap_or(&row.name);
+                held == *name || held.rsplit_once(':').is_some_and(|(service, _)| service == *name)
             }
             Wanted::Frontend { address, port, protocol } => {
                 row.address.parse() == Ok(*address)

@@ -6,6 +6,7 @@
 
 #![no_std]
 
+mod affinity;
 mod config;
 mod conntrack;
 mod endpoint;
@@ -16,18 +17,22 @@ mod net;
 mod origin;
 mod service;
 
+pub use affinity::{AFFINITY_ADDRESS, Affinity, AffinityKey};
 pub use config::{CONFIG_DEBUG, Config};
 pub use conntrack::{CT_FORWARD, CT_REVERSE, CtKeyV4, CtV4};
 pub use endpoint::{Endpoint, Mac};
 pub use map::{
-    ABI_VERSION, BACKENDS_V4, CONFIG, CT_V4, ENDPOINTS, F_MMAPABLE, F_NO_PREALLOC, LOGS, MAPS, METRICS, MapKind,
-    MapSpec, NAMES, NODE_ADDRS, SOCK_ORIGIN, SVC_V4, UDP_ORIGIN, size,
+    ABI_VERSION, AFFINITY, BACKENDS_V4, CONFIG, CT_V4, ENDPOINTS, F_MMAPABLE, F_NO_PREALLOC, LOGS, MAPS, METRICS,
+    MapKind, MapSpec, NAMES, NODE_ADDRS, SOCK_ORIGIN, SVC_V4, UDP_ORIGIN, size,
 };
 pub use metric::{Counter, Metric};
 pub use name::{NAME_ENDPOINT, NAME_LEN_MAX, NAME_SERVICE, Name, NameKey};
 pub use net::{Be16, Ip4, PROTO_TCP, PROTO_UDP};
 pub use origin::{Origin, SockOrigin, UdpOriginKey};
-pub use service::{BACKEND_TERMINATING, BackendV4, SCOPE_EXTERNAL, SCOPE_INTERNAL, SVC_NODE_PORT, SvcKeyV4, SvcV4};
+pub use service::{
+    BACKEND_TERMINATING, BackendV4, SCOPE_EXTERNAL, SCOPE_INTERNAL, SVC_EXTERNAL, SVC_NODE_PORT, SVC_TWO_SCOPES,
+    SvcKeyV4, SvcV4,
+};
 
 macro_rules! layout {
     ($($type:ty = $size:literal),+ $(,)?) => {
@@ -42,6 +47,8 @@ macro_rules! layout {
 }
 
 layout! {
+    AffinityKey = 16,
+    Affinity = 24,
     Ip4 = 4,
     Be16 = 2,
     SvcKeyV4 = 8,

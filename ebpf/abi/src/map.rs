@@ -1,8 +1,8 @@
 //! The maps: names, kinds, layouts, flags and default sizes, for the programs and for the check before a pinned one is adopted.
 
 use crate::{
-    BackendV4, Config, Counter, CtKeyV4, CtV4, Endpoint, Ip4, Metric, Name, NameKey, Origin, SockOrigin, SvcKeyV4,
-    SvcV4, UdpOriginKey,
+    Affinity, AffinityKey, BackendV4, Config, Counter, CtKeyV4, CtV4, Endpoint, Ip4, Metric, Name, NameKey, Origin,
+    SockOrigin, SvcKeyV4, SvcV4, UdpOriginKey,
 };
 
 /// Raised with every change of a layout or of a meaning in this crate.
@@ -21,6 +21,8 @@ pub mod size {
     pub const BACKENDS_V4: usize = 262_144;
     /// `UDP_ORIGIN`.
     pub const UDP_ORIGIN: usize = 8_192;
+    /// `AFFINITY`.
+    pub const AFFINITY: usize = 65_536;
     /// `ENDPOINTS`.
     pub const ENDPOINTS: usize = 4_096;
     /// `CT_V4`.
@@ -99,6 +101,8 @@ pub const BACKENDS_V4: MapSpec = map::<u32, BackendV4>("BACKENDS_V4", MapKind::A
 pub const SOCK_ORIGIN: MapSpec = map::<i32, SockOrigin>("SOCK_ORIGIN", MapKind::SkStorage, F_NO_PREALLOC, 0);
 /// Earlier translations of unconnected UDP sockets.
 pub const UDP_ORIGIN: MapSpec = map::<UdpOriginKey, Origin>("UDP_ORIGIN", MapKind::LruHash, 0, size::UDP_ORIGIN);
+/// Which backend a client of a service with session affinity had last.
+pub const AFFINITY: MapSpec = map::<AffinityKey, Affinity>("AFFINITY", MapKind::LruHash, 0, size::AFFINITY);
 /// Endpoints of this node.
 pub const ENDPOINTS: MapSpec = map::<Ip4, Endpoint>("ENDPOINTS", MapKind::Hash, 0, size::ENDPOINTS);
 /// Translated flows.
@@ -116,5 +120,17 @@ pub const LOGS: MapSpec =
     MapSpec { name: "AYA_LOGS", kind: MapKind::RingBuf, key_size: 0, value_size: 0, flags: 0, entries: 1 << 17 };
 
 /// Every map of a node.
-pub const MAPS: [MapSpec; 11] =
-    [SVC_V4, BACKENDS_V4, SOCK_ORIGIN, UDP_ORIGIN, ENDPOINTS, CT_V4, NODE_ADDRS, CONFIG, METRICS, NAMES, LOGS];
+pub const MAPS: [MapSpec; 12] = [
+    SVC_V4,
+    BACKENDS_V4,
+    SOCK_ORIGIN,
+    UDP_ORIGIN,
+    AFFINITY,
+    ENDPOINTS,
+    CT_V4,
+    NODE_ADDRS,
+    CONFIG,
+    METRICS,
+    NAMES,
+    LOGS,
+];

@@ -12,6 +12,8 @@ pub enum Metric {
     DropMalformed = 3,
     /// A table that the flow needs an entry in refused it.
     DropTableFull = 4,
+    /// A program of the node was kept from binding a port that is a Service's.
+    BindRefused = 32,
     /// A `connect` was translated.
     Connect = 64,
     /// A datagram of an unconnected socket was translated.
@@ -31,11 +33,12 @@ impl Metric {
     pub const ROWS: u32 = 128;
 
     /// Every metric, by number.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::DropNoBackend,
         Self::DropBackendRace,
         Self::DropMalformed,
         Self::DropTableFull,
+        Self::BindRefused,
         Self::Connect,
         Self::SendMsg,
         Self::LocalDelivery,
@@ -51,6 +54,7 @@ impl Metric {
             Self::DropBackendRace => "backend_race",
             Self::DropMalformed => "malformed",
             Self::DropTableFull => "table_full",
+            Self::BindRefused => "bind_refused",
             Self::Connect => "connect",
             Self::SendMsg => "sendmsg",
             Self::LocalDelivery => "local_delivery",

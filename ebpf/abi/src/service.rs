@@ -9,6 +9,10 @@ pub const SCOPE_INTERNAL: u8 = 1;
 
 /// Flag of [`SvcV4::flags`]: the head stands for a node port.
 pub const SVC_NODE_PORT: u32 = 1 << 0;
+/// Flag of [`SvcV4::flags`]: callers outside the cluster may have it, as an external IP or a load balancer's address.
+pub const SVC_EXTERNAL: u32 = 1 << 1;
+/// Flag of [`SvcV4::flags`]: this list is for callers outside; those inside have one of their own, at [`SCOPE_INTERNAL`].
+pub const SVC_TWO_SCOPES: u32 = 1 << 2;
 
 /// Flag of [`BackendV4::flags`]: the backend is terminating and serves still; it stands after the active ones.
 pub const BACKEND_TERMINATING: u8 = 1 << 0;

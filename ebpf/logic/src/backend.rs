@@ -1,6 +1,8 @@
 //! Which backend takes a connection.
 
-use skep_abi::{BackendV4, Be16, Ip4, SCOPE_EXTERNAL, SvcKeyV4, SvcV4};
+use skep_abi::{
+    Affinity, AffinityKey, BackendV4, Be16, Ip4, SCOPE_EXTERNAL, SCOPE_INTERNAL, SVC_TWO_SCOPES, SvcKeyV4, SvcV4,
+};
 
 /// How often a choice starts again after it has raced with a reuse of the row.
 const ATTEMPTS: u32 = 3;
@@ -17,8 +19,16 @@ pub trait Tables {
     fn is_node_address(&self, addr: Ip4) -> bool;
     /// First and last node port.
     fn node_ports(&self) -> (u16, u16);
+    /// Whether the caller is inside the cluster.
+    fn is_inside(&self) -> bool;
     /// A random number.
     fn random(&self) -> u32;
+    /// Nanoseconds of the monotonic clock.
+    fn now_ns(&self) -> u64;
+    /// The backend that a client had last.
+    fn affinity(&self, key: &AffinityKey) -> Option<Affinity>;
+    /// Keeps the backend that a client has now. A table without room forgets it, and the client is sent anywhere next time.
+    fn keep_affinity(&self, key: &AffinityKey, last: &Affinity);
 }
 
 /// The outcome of a look-up.
@@ -48,6 +58,17 @@ pub struct Picked {
 /// The key and head of the service at an address: the service's own addresses first, then node ports at the node's.
 #[inline(always)]
 pub fn lookup<T: Tables>(tables: &T, addr: Ip4, port: Be16, proto: u8) -> Option<(SvcKeyV4, SvcV4)> {
+    let (key, head) = find(tables, addr, port, proto)?;
+    if head.flags & SVC_TWO_SCOPES == 0 || !tables.is_inside() {
+        return Some((key, head));
+    }
+    let inside = SvcKeyV4 { scope: SCOPE_INTERNAL, ..key };
+    // While the two are being written, one of them may be there alone.
+    Some(tables.service(&inside).map_or((key, head), |head| (inside, head)))
+}
+
+#[inline(always)]
+fn find<T: Tables>(tables: &T, addr: Ip4, port: Be16, proto: u8) -> Option<(SvcKeyV4, SvcV4)> {
     let key = SvcKeyV4 { addr, port, proto, scope: SCOPE_EXTERNAL };
     if let Some(head) = tables.service(&key) {
         return Some((key, head));

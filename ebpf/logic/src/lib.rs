@@ -5,11 +5,13 @@
 
 #![no_std]
 
+mod affinity;
 mod backend;
 mod checksum;
 mod node_port;
 mod packet;
 
+pub use affinity::choose_affine;
 pub use backend::{Choice, Picked, Tables, choose, choose_sticky, is_same, lookup};
 pub use checksum::{Checksum, decrement_ttl};
 pub use node_port::{Forward, forward_keys, opens_flow};

@@ -3,13 +3,13 @@
 use aya_ebpf::{
     EbpfContext as _,
     cty::c_void,
-    helpers::{bpf_get_netns_cookie, bpf_get_prandom_u32, bpf_loop},
+    helpers::{bpf_get_netns_cookie, bpf_get_prandom_u32, bpf_ktime_get_ns, bpf_loop},
     programs::SockAddrContext,
 };
-use skep_abi::{BackendV4, CONFIG_DEBUG, Config, Ip4, Metric, SvcKeyV4, SvcV4};
+use skep_abi::{Affinity, AffinityKey, BackendV4, CONFIG_DEBUG, Config, Ip4, Metric, SvcKeyV4, SvcV4};
 use skep_logic::{Tables, is_same};
 
-use crate::maps::{BACKENDS_V4, CONFIG, METRICS, NODE_ADDRS, SVC_V4};
+use crate::maps::{AFFINITY, BACKENDS_V4, CONFIG, METRICS, NODE_ADDRS, SVC_V4};
 
 /// The node's maps, seen from a socket or from a packet.
 pub struct Kernel {
@@ -71,6 +71,28 @@ impl Tables for Kernel {
     #[inline(always)]
     fn node_ports(&self) -> (u16, u16) {
         config().map_or((u16::MAX, 0), |config| (config.node_port_min, config.node_port_max))
+    }
+
+    #[inline(always)]
+    fn is_inside(&self) -> bool {
+        self.socket.is_some()
+    }
+
+    #[inline(always)]
+    fn now_ns(&self) -> u64 {
+        // SAFETY: the helper takes nothing and touches no memory of ours.
+        unsafe { bpf_ktime_get_ns() }
+    }
+
+    #[inline(always)]
+    fn affinity(&self, key: &AffinityKey) -> Option<Affinity> {
+        // SAFETY: the value is copied out at once; one that is replaced meanwhile sends a client to another backend, and no worse.
+        unsafe { AFFINITY.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn keep_affinity(&self, key: &AffinityKey, last: &Affinity) {
+        let _ = AFFINITY.insert(key, last, 0);
     }
 
     #[inline(always)]

@@ -2,12 +2,14 @@
 
 #![no_std]
 
+mod bind;
 mod kernel;
 mod maps;
 mod packet;
 mod reverse;
 mod socket;
 
+pub use bind::guard_node_port;
 pub use kernel::{Kernel, config, count, debugging};
 pub use maps::{CT_V4, ENDPOINTS, SOCK_ORIGIN, UDP_ORIGIN};
 pub use packet::{DROP, Field, NEXT, Skb};

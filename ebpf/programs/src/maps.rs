@@ -5,8 +5,8 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use skep_abi::{
-    BackendV4, Config, Counter, CtKeyV4, CtV4, Endpoint, F_MMAPABLE, Ip4, Metric, Origin, SockOrigin, SvcKeyV4, SvcV4,
-    UdpOriginKey, size,
+    Affinity, AffinityKey, BackendV4, Config, Counter, CtKeyV4, CtV4, Endpoint, F_MMAPABLE, Ip4, Metric, Origin,
+    SockOrigin, SvcKeyV4, SvcV4, UdpOriginKey, size,
 };
 
 #[btf_map]
@@ -17,6 +17,8 @@ pub static BACKENDS_V4: Array<BackendV4, { size::BACKENDS_V4 }, { F_MMAPABLE as 
 pub static SOCK_ORIGIN: SkStorage<SockOrigin> = SkStorage::new();
 #[btf_map]
 pub static UDP_ORIGIN: LruHashMap<UdpOriginKey, Origin, { size::UDP_ORIGIN }> = LruHashMap::new();
+#[btf_map]
+pub static AFFINITY: LruHashMap<AffinityKey, Affinity, { size::AFFINITY }> = LruHashMap::new();
 #[btf_map]
 pub static ENDPOINTS: HashMap<Ip4, Endpoint, { size::ENDPOINTS }> = HashMap::new();
 #[btf_map]

@@ -2,12 +2,12 @@
 
 use aya_ebpf::{
     EbpfContext as _,
-    helpers::{bpf_get_socket_cookie, bpf_set_retval},
+    helpers::{bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_set_retval},
     programs::SockAddrContext,
 };
 use aya_log_ebpf::info;
 use skep_abi::{Be16, Ip4, Metric, Origin, PROTO_TCP, PROTO_UDP, SockOrigin, UdpOriginKey};
-use skep_logic::{Choice, Picked, choose, choose_sticky, lookup};
+use skep_logic::{Choice, Picked, choose_affine, choose_sticky, lookup};
 
 use crate::{Kernel, SOCK_ORIGIN, UDP_ORIGIN, count, debugging};
 
@@ -35,7 +35,7 @@ impl<const V6: bool> Call<'_, V6> {
             self.forget();
             return PASS;
         };
-        match choose(&kernel, &key, head) {
+        match choose_affine(&kernel, &key, head, self.client()) {
             Choice::Backend(picked) => {
                 self.store(origin(addr, port, &picked));
                 count(Metric::Connect, 0);
@@ -61,7 +61,7 @@ impl<const V6: bool> Call<'_, V6> {
         let choice = if last.service != 0 && (last.addr, last.port) == (addr, port) {
             choose_sticky(&kernel, &key, head, (last.backend, last.backend_port), last.row)
         } else {
-            choose(&kernel, &key, head)
+            choose_affine(&kernel, &key, head, self.client())
         };
         match choice {
             Choice::Backend(picked) => {
@@ -93,6 +93,13 @@ impl<const V6: bool> Call<'_, V6> {
             }
         }
         PASS
+    }
+
+    /// Who calls, as session affinity tells clients apart: the network namespace.
+    #[inline(always)]
+    fn client(&self) -> u64 {
+        // SAFETY: the helper reads the context that it is given.
+        unsafe { bpf_get_netns_cookie(self.0.as_ptr()) }
     }
 
     /// Address, port and protocol in the call. An IPv6 address that maps none reads as 0.0.0.0, at which no service is. Multipath TCP

@@ -12,7 +12,9 @@ mod name;
 mod service;
 mod slice;
 mod spec;
+mod traffic;
 
 pub use model::{Change, Model, Outcome, Problem};
 pub use name::{ObjectName, PortName};
 pub use spec::{Backend, BackendState, Frontend, FrontendAddress, Protocol, Scope, ServiceSpec};
+pub use traffic::NodeIdentity;

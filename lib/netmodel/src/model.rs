@@ -11,12 +11,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::service::{Port, decode_service};
 use crate::slice::{Slice, decode_slice, service_of};
-use crate::spec::{Backend, BackendState, ServiceSpec};
+use crate::spec::{Backend, Frontend, Scope, ServiceSpec};
+use crate::traffic::{NodeIdentity, Place, Policy, select};
 use crate::{ObjectName, PortName};
 
 /// Services and EndpointSlices as last seen, and the specs that follow from them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Model {
+    node: NodeIdentity,
     services: BTreeMap<ObjectName, Vec<Port>>,
     /// By Service, then by the slice's name.
     slices: BTreeMap<ObjectName, BTreeMap<String, Slice>>,
@@ -64,9 +66,15 @@ impl Problem {
 }
 
 impl Model {
-    /// A model that has seen nothing.
-    pub fn new() -> Self {
-        Self::default()
+    /// A model that has seen nothing, for one node.
+    pub fn new(node: NodeIdentity) -> Self {
+        Self {
+            node,
+            services: BTreeMap::new(),
+            slices: BTreeMap::new(),
+            slice_service: BTreeMap::new(),
+            specs: BTreeMap::new(),
+        }
     }
 
     /// Every service port that the node should hold, by name: the full view.
@@ -98,7 +106,7 @@ impl Model {
         let Some(name) = object_name("EndpointSlice", &slice.metadata, &mut problems) else {
             return Outcome { changes: Vec::new(), problems };
         };
-        let decoded = decode_slice(slice, &name, &mut problems);
+        let decoded = decode_slice(slice, &name, &self.node, &mut problems);
         let service = service_of(slice).map(|service| ObjectName::new(&name.namespace, service));
         let mut touched: BTreeSet<ObjectName> = self.unlink_slice(&name).into_iter().collect();
         if let Some(service) = service {
@@ -165,8 +173,8 @@ impl Model {
         let ports = self.services.get(service).map(Vec::as_slice).unwrap_or_default();
         let slices = self.slices.get(service);
         let next: BTreeMap<PortName, ServiceSpec> =
-            ports.iter().map(|port| (port.name.clone(), spec_of(port, slices))).collect();
-        let first = PortName { service: service.clone(), port: String::new() };
+            ports.iter().flat_map(|port| specs_of(port, slices)).map(|spec| (spec.name.clone(), spec)).collect();
+        let first = PortName { service: service.clone(), port: String::new(), external: false };
         let held = self.specs.range(first..).take_while(|(name, _)| name.service == *service);
         let gone: Vec<PortName> = held.map(|(name, _)| name).filter(|name| !next.contains_key(name)).cloned().collect();
         let mut changes = Vec::new();
@@ -218,25 +226,33 @@ impl fmt::Display for Change {
     }
 }
 
-/// One backend may stand in several slices while it moves between them; its best state counts.
-fn spec_of(port: &Port, slices: Option<&BTreeMap<String, Slice>>) -> ServiceSpec {
-    let mut best: BTreeMap<(IpAddr, u16), BackendState> = BTreeMap::new();
+/// One list for all callers, or two where the traffic policies for those from inside and from outside differ.
+fn specs_of(port: &Port, slices: Option<&BTreeMap<String, Slice>>) -> Vec<ServiceSpec> {
+    // One backend may stand in several slices while it moves between them; its best state counts.
+    let mut best: BTreeMap<(IpAddr, u16), (Backend, Place)> = BTreeMap::new();
     for slice in slices.into_iter().flat_map(BTreeMap::values) {
-        for backend in slice.backends(&port.name.port, port.protocol) {
-            let state = best.entry((backend.address, backend.port)).or_insert(backend.state);
-            *state = (*state).min(backend.state);
+        for (backend, place) in slice.backends(&port.name.port, port.protocol) {
+            let known = best.entry((backend.address, backend.port)).or_insert((backend, place));
+            if backend.state < known.0.state {
+                *known = (backend, place);
+            }
         }
     }
-    let mut backends: Vec<Backend> =
-        best.into_iter().map(|((address, port), state)| Backend { state, address, port }).collect();
-    backends.sort_unstable();
-    ServiceSpec {
-        name: port.name.clone(),
-        protocol: port.protocol,
-        frontends: port.frontends.clone(),
-        backends,
-        affinity_timeout_s: port.affinity_timeout_s,
+    let spec = |external: bool, policy: Policy, frontends: Vec<Frontend>| {
+        let mut backends = select(policy, best.values().copied());
+        backends.sort_unstable();
+        let name = PortName { external, ..port.name.clone() };
+        ServiceSpec { name, protocol: port.protocol, frontends, backends, affinity_timeout_s: port.affinity_timeout_s }
+    };
+    if port.internal == port.external || port.frontends.iter().all(|frontend| frontend.address.is_internal()) {
+        return vec![spec(false, port.internal, port.frontends.clone())];
     }
+    let outside = port.frontends.iter().copied().filter(|frontend| !frontend.address.is_internal());
+    let inside = port.frontends.iter().map(|&frontend| match frontend.address.is_internal() {
+        true => frontend,
+        false => Frontend { scope: Scope::Internal, ..frontend },
+    });
+    vec![spec(false, port.internal, inside.collect()), spec(true, port.external, outside.collect())]
 }
 
 fn object_name(kind: &'static str, meta: &ObjectMeta, problems: &mut Vec<Problem>) -> Option<ObjectName> {

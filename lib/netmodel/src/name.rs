@@ -26,18 +26,24 @@ impl fmt::Display for ObjectName {
     }
 }
 
-/// A port of a Service; shown as `namespace/name:port`, or `namespace/name` where the port has no name.
+/// A list of backends of a Service's port; shown as `namespace/name:port`, or `namespace/name` where the port has no name, with
+/// ` (external)` behind it for callers from outside where those have a list of their own.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct PortName {
     /// The Service.
     pub service: ObjectName,
     /// Name of the port, empty where the Service has one unnamed port.
     pub port: String,
+    /// Whether the list is for callers from outside the cluster alone, as its traffic policies differ.
+    pub external: bool,
 }
 
 impl fmt::Display for PortName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.service.fmt(f)?;
-        if self.port.is_empty() { Ok(()) } else { write!(f, ":{}", self.port) }
+        if !self.port.is_empty() {
+            write!(f, ":{}", self.port)?;
+        }
+        f.write_str(if self.external { " (external)" } else { "" })
     }
 }

@@ -1,9 +1,12 @@
 //! A Service, as far as a node translates it.
 
+use std::net::IpAddr;
+
 use k8s_openapi::api::core::v1::{Service, ServicePort};
 
 use crate::model::Problem;
 use crate::spec::{Frontend, FrontendAddress, Protocol, Scope};
+use crate::traffic::Policy;
 use crate::{ObjectName, PortName};
 
 /// Label by which a Service says that another proxy serves it.
@@ -19,6 +22,10 @@ pub(crate) struct Port {
     pub(crate) protocol: Protocol,
     pub(crate) frontends: Vec<Frontend>,
     pub(crate) affinity_timeout_s: u32,
+    /// Where callers inside the cluster are sent.
+    pub(crate) internal: Policy,
+    /// Where callers from outside are sent.
+    pub(crate) external: Policy,
 }
 
 /// The ports that a node translates: none for headless and `ExternalName` Services, and for those of another proxy.
@@ -50,6 +57,9 @@ pub(crate) fn decode_service(service: &Service, name: &ObjectName, problems: &mu
             .unwrap_or(AFFINITY_TIMEOUT_DEFAULT_S),
         _ => 0,
     };
+    let external = external_addresses(service, name, problems);
+    let internal = Policy::of(spec.internal_traffic_policy.as_deref());
+    let policy = Policy::of(spec.external_traffic_policy.as_deref());
     let ports = spec.ports.iter().flatten().enumerate();
     ports
         .filter_map(|(index, port)| {
@@ -60,11 +70,51 @@ pub(crate) fn decode_service(service: &Service, name: &ObjectName, problems: &mu
                 port: number,
                 scope: Scope::External,
             }));
+            let outside = external.iter().map(|&ip| Frontend {
+                address: FrontendAddress::External(ip),
+                port: number,
+                scope: Scope::External,
+            });
+            decoded.frontends.extend(outside);
             decoded.frontends.sort_unstable();
             decoded.frontends.dedup();
-            Some(Port { affinity_timeout_s, ..decoded })
+            Some(Port { affinity_timeout_s, internal, external: policy, ..decoded })
         })
         .collect()
+}
+
+/// External IPs and the load balancer's addresses, of those whose mode is that the node serves them.
+fn external_addresses(service: &Service, name: &ObjectName, problems: &mut Vec<Problem>) -> Vec<IpAddr> {
+    let Some(spec) = &service.spec else { return Vec::new() };
+    let listed = spec.external_ips.iter().flatten().enumerate();
+    let mut texts: Vec<(String, &str)> =
+        listed.map(|(index, text)| (format!("spec.externalIPs[{index}]"), text.as_str())).collect();
+    if spec.type_.as_deref() == Some("LoadBalancer") {
+        let closed = spec.load_balancer_source_ranges.iter().flatten().find(|range| !is_everyone(range));
+        if let Some(range) = closed {
+            // Served, these addresses would be open to all.
+            problems.push(Problem::new("Service", name, "spec.loadBalancerSourceRanges".to_owned(), range));
+        } else {
+            let status = service.status.as_ref().and_then(|status| status.load_balancer.as_ref());
+            let ingress = status.and_then(|balancer| balancer.ingress.as_ref()).into_iter().flatten().enumerate();
+            let served = ingress.filter(|(_, ingress)| matches!(ingress.ip_mode.as_deref(), None | Some("VIP")));
+            texts.extend(served.filter_map(|(index, ingress)| {
+                Some((format!("status.loadBalancer.ingress[{index}].ip"), ingress.ip.as_deref()?))
+            }));
+        }
+    }
+    let mut addresses = Vec::new();
+    for (field, text) in texts {
+        match text.parse() {
+            Ok(address) => addresses.push(address),
+            Err(_) => problems.push(Problem::new("Service", name, field, text)),
+        }
+    }
+    addresses
+}
+
+fn is_everyone(range: &str) -> bool {
+    matches!(range.trim(), "0.0.0.0/0" | "::/0")
 }
 
 /// Name, protocol and node port.
@@ -83,10 +133,12 @@ fn decode_port(port: &ServicePort, index: usize, name: &ObjectName, problems: &m
     let frontends =
         node_port.map(|port| Frontend { address: FrontendAddress::Node, port, scope: Scope::External }).into_iter();
     Some(Port {
-        name: PortName { service: name.clone(), port: port.name.clone().unwrap_or_default() },
+        name: PortName { service: name.clone(), port: port.name.clone().unwrap_or_default(), external: false },
         protocol,
         frontends: frontends.collect(),
         affinity_timeout_s: 0,
+        internal: Policy::default(),
+        external: Policy::default(),
     })
 }
 

@@ -5,6 +5,7 @@ use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use crate::ObjectName;
 use crate::model::Problem;
 use crate::spec::{Backend, BackendState, Protocol};
+use crate::traffic::{NodeIdentity, Place};
 
 /// Label that names the Service of a slice.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
@@ -19,12 +20,16 @@ pub(crate) struct Slice {
 struct SlicePort {
     name: String,
     protocol: Protocol,
-    backends: Vec<Backend>,
+    backends: Vec<(Backend, Place)>,
 }
 
 impl Slice {
     /// Its backends for a port of the Service, which is matched by name.
-    pub(crate) fn backends<'a>(&'a self, name: &'a str, protocol: Protocol) -> impl Iterator<Item = Backend> + 'a {
+    pub(crate) fn backends<'a>(
+        &'a self,
+        name: &'a str,
+        protocol: Protocol,
+    ) -> impl Iterator<Item = (Backend, Place)> + 'a {
         let ports = self.ports.iter().filter(move |port| port.name == name && port.protocol == protocol);
         ports.flat_map(|port| port.backends.iter().copied())
     }
@@ -36,8 +41,13 @@ pub(crate) fn service_of(slice: &EndpointSlice) -> Option<&str> {
     labels.get(SERVICE_NAME).map(String::as_str).filter(|name| !name.is_empty())
 }
 
-/// The backends of a slice.
-pub(crate) fn decode_slice(slice: &EndpointSlice, name: &ObjectName, problems: &mut Vec<Problem>) -> Slice {
+/// The backends of a slice, as seen from `node`.
+pub(crate) fn decode_slice(
+    slice: &EndpointSlice,
+    name: &ObjectName,
+    node: &NodeIdentity,
+    problems: &mut Vec<Problem>,
+) -> Slice {
     if !matches!(slice.address_type.as_str(), "IPv4" | "IPv6") {
         return Slice::default();
     }
@@ -47,7 +57,7 @@ pub(crate) fn decode_slice(slice: &EndpointSlice, name: &ObjectName, problems: &
         // Addresses of one endpoint are interchangeable, and no more than the first is ever used.
         let Some(text) = endpoint.addresses.first() else { continue };
         match text.parse() {
-            Ok(address) => endpoints.push((state, address)),
+            Ok(address) => endpoints.push((state, address, Place::of(endpoint, node))),
             Err(_) => {
                 problems.push(Problem::new("EndpointSlice", name, format!("endpoints[{index}].addresses[0]"), text));
             }
@@ -65,7 +75,8 @@ pub(crate) fn decode_slice(slice: &EndpointSlice, name: &ObjectName, problems: &
             problems.push(Problem::new("EndpointSlice", name, format!("ports[{index}].port"), &number.to_string()));
             continue;
         };
-        let backends = endpoints.iter().map(|&(state, address)| Backend { state, address, port: number }).collect();
+        let backend = |&(state, address, place)| (Backend { state, address, port: number }, place);
+        let backends = endpoints.iter().map(backend).collect();
         ports.push(SlicePort { name: port.name.clone().unwrap_or_default(), protocol, backends });
     }
     Slice { ports }

@@ -46,10 +46,19 @@ pub struct Frontend {
 /// The address of a [`Frontend`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub enum FrontendAddress {
-    /// An address of the Service's own.
+    /// An address of the Service's own, for callers inside the cluster.
     Ip(IpAddr),
+    /// An address at which callers outside the cluster reach it: an external IP, or one of its load balancer's.
+    External(IpAddr),
     /// Every address of the node: a node port.
     Node,
+}
+
+impl FrontendAddress {
+    /// Whether callers inside the cluster alone have it.
+    pub fn is_internal(self) -> bool {
+        matches!(self, Self::Ip(_))
+    }
 }
 
 /// Which callers a [`Frontend`] is for; they differ where internal and external traffic policy do.
@@ -94,9 +103,12 @@ impl fmt::Display for Protocol {
 impl fmt::Display for Frontend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.address {
-            FrontendAddress::Ip(ip) => std::net::SocketAddr::new(ip, self.port).fmt(f),
-            FrontendAddress::Node => write!(f, "node:{}", self.port),
+            FrontendAddress::Ip(ip) | FrontendAddress::External(ip) => {
+                std::net::SocketAddr::new(ip, self.port).fmt(f)?;
+            }
+            FrontendAddress::Node => write!(f, "node:{}", self.port)?,
         }
+        f.write_str(if self.scope == Scope::Internal { " inside" } else { "" })
     }
 }
 

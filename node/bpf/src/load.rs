@@ -16,7 +16,17 @@ const OBJECTS: [(&str, &[u8], &[&str]); 4] = [
     (
         "cgroup_sock",
         aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/cgroup_sock")),
-        &["connect4", "connect6", "sendmsg4", "recvmsg4", "recvmsg6", "getpeername4", "getpeername6"],
+        &[
+            "connect4",
+            "connect6",
+            "sendmsg4",
+            "recvmsg4",
+            "recvmsg6",
+            "getpeername4",
+            "getpeername6",
+            "post_bind4",
+            "post_bind6",
+        ],
     ),
     ("pod_egress", aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/pod_egress")), &["pod_egress"]),
     ("host_ingress", aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/host_ingress")), &["host_ingress"]),
@@ -81,6 +91,7 @@ fn load_program(ebpf: &mut Ebpf, name: &str) -> Result<OwnedFd, ProgramError> {
     let program = ebpf.program_mut(name).ok_or_else(not_loaded)?;
     match program {
         Program::CgroupSockAddr(program) => program.load()?,
+        Program::CgroupSock(program) => program.load()?,
         Program::SchedClassifier(program) => program.load()?,
         _ => return Err(ProgramError::UnexpectedProgramType),
     }

@@ -3,7 +3,9 @@
 use std::net::Ipv4Addr;
 
 use serde::Serialize;
-use skep_abi::{BACKEND_TERMINATING, BackendV4, PROTO_TCP, PROTO_UDP, SCOPE_INTERNAL, SVC_NODE_PORT, SvcKeyV4, SvcV4};
+use skep_abi::{
+    BACKEND_TERMINATING, BackendV4, PROTO_TCP, PROTO_UDP, SCOPE_INTERNAL, SVC_EXTERNAL, SVC_NODE_PORT, SvcKeyV4, SvcV4,
+};
 
 use crate::Dump;
 
@@ -22,7 +24,7 @@ pub struct ServiceRow {
     pub protocol: String,
     /// `external` or `internal`.
     pub scope: &'static str,
-    /// `ClusterIP` or `NodePort`.
+    /// `ClusterIP`, `NodePort`, or `External` for external IPs and load balancers' addresses.
     pub kind: &'static str,
     /// First row of its list.
     pub base: u32,
@@ -83,7 +85,11 @@ fn decode_head(key: &SvcKeyV4, head: &SvcV4, name: String, backends: Vec<Backend
         port: key.port.get(),
         protocol: protocol(key.proto),
         scope: if key.scope == SCOPE_INTERNAL { "internal" } else { "external" },
-        kind: if head.flags & SVC_NODE_PORT != 0 { "NodePort" } else { "ClusterIP" },
+        kind: match head.flags {
+            flags if flags & SVC_NODE_PORT != 0 => "NodePort",
+            flags if flags & SVC_EXTERNAL != 0 => "External",
+            _ => "ClusterIP",
+        },
         base: head.base,
         active: head.active,
         terminating: head.terminating,

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use skep_abi::{
     BACKEND_TERMINATING, BACKENDS_V4, BackendV4, Be16, Ip4, PROTO_TCP, PROTO_UDP, SCOPE_EXTERNAL, SCOPE_INTERNAL,
-    SVC_NODE_PORT, SVC_V4, SvcKeyV4, SvcV4,
+    SVC_EXTERNAL, SVC_NODE_PORT, SVC_TWO_SCOPES, SVC_V4, SvcKeyV4, SvcV4,
 };
 use skep_netmodel::{BackendState, Change, FrontendAddress, Protocol, Scope, ServiceSpec};
 
@@ -263,13 +263,15 @@ fn keys(spec: &ServiceSpec) -> impl Iterator<Item = (SvcKeyV4, u32)> + '_ {
     spec.frontends.iter().filter_map(move |frontend| {
         let (addr, flags) = match frontend.address {
             FrontendAddress::Ip(IpAddr::V4(ip)) => (Ip4::from(ip), 0),
-            FrontendAddress::Ip(IpAddr::V6(_)) => return None,
+            FrontendAddress::External(IpAddr::V4(ip)) => (Ip4::from(ip), SVC_EXTERNAL),
+            FrontendAddress::Ip(IpAddr::V6(_)) | FrontendAddress::External(IpAddr::V6(_)) => return None,
             FrontendAddress::Node => (Ip4::ANY, SVC_NODE_PORT),
         };
         let scope = match frontend.scope {
             Scope::External => SCOPE_EXTERNAL,
             Scope::Internal => SCOPE_INTERNAL,
         };
+        let flags = if spec.name.external { flags | SVC_TWO_SCOPES } else { flags };
         Some((SvcKeyV4 { addr, port: Be16::new(frontend.port), proto, scope }, flags))
     })
 }

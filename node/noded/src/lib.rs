@@ -23,6 +23,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
+use skep_netmodel::NodeIdentity;
 use tokio_util::sync::CancellationToken;
 
 use self::lock::Lock;
@@ -30,6 +31,9 @@ use self::node::Node;
 use self::tables::KernelTables;
 
 pub use options::Options;
+
+/// The label of a node's zone.
+const ZONE: &str = "topology.kubernetes.io/zone";
 
 /// What a host must have to run a node, looked at before anything is made.
 ///
@@ -83,7 +87,8 @@ async fn serve(
     let datapath = node.datapath.clone().context("the datapath is not open")?;
     let tables = Arc::new(KernelTables::new(datapath));
     let timing = Arc::clone(&node.programming);
-    let services = tokio::spawn(services::run(client.clone(), tables, timing, stop.clone()));
+    let identity = NodeIdentity { name: options.name.clone(), zone: options.labels.get(ZONE).cloned() };
+    let services = tokio::spawn(services::run(client.clone(), identity, tables, timing, stop.clone()));
     let agent = skep_agent::Options {
         pod_cidr: options.pod_cidr.to_string(),
         cgroup_parent: options.cgroup(),

@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client};
+use skep_netmodel::NodeIdentity;
 use skep_observe::Timing;
 use skep_telemetry::{Family, Histogram, Labels, Registry};
 use tokio_util::sync::CancellationToken;
@@ -42,9 +43,15 @@ static SYNC: LazyLock<Family<Labels, Histogram>> = LazyLock::new(|| {
 
 /// Watches and writes until `stop`. Before both watches have shown everything once, nothing is written, so that what a
 /// daemon before this one wrote keeps serving; the first write is of the whole.
-pub(crate) async fn run<T: Tables>(client: Client, tables: Arc<T>, timing: Arc<Timing>, stop: CancellationToken) {
+pub(crate) async fn run<T: Tables>(
+    client: Client,
+    identity: NodeIdentity,
+    tables: Arc<T>,
+    timing: Arc<Timing>,
+    stop: CancellationToken,
+) {
     let mut inputs = std::pin::pin!(inputs(client).ready_chunks(BATCH_MAX));
-    let mut view = View::new();
+    let mut view = View::new(identity);
     // While the tables refuse, events are only taken in.
     let mut retry_at: Option<tokio::time::Instant> = None;
     loop {

@@ -27,7 +27,7 @@ pub fn service(name: &str, protocol: Protocol, frontends: &[Frontend], backends:
     let mut backends = backends.to_vec();
     backends.sort_unstable();
     Change::Set(Arc::new(ServiceSpec {
-        name: PortName { service: ObjectName::new("test", name), port: String::new() },
+        name: PortName { service: ObjectName::new("test", name), port: String::new(), external: false },
         protocol,
         frontends: frontends.to_vec(),
         backends,

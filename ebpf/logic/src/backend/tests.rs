@@ -16,6 +16,9 @@ const NODE: Ip4 = Ip4([192, 168, 0, 2]);
 struct Host {
     services: RefCell<HashMap<SvcKeyV4, SvcV4>>,
     rows: RefCell<Vec<BackendV4>>,
+    affinities: RefCell<BTreeMap<AffinityKey, Affinity>>,
+    inside: Cell<bool>,
+    now_ns: Cell<u64>,
     seed: Cell<u32>,
     /// Rewrites the tables after that many row reads, as a writer in between would.
     race: Cell<Option<(u32, fn(&Host))>>,
@@ -44,6 +47,18 @@ impl Tables for Host {
     }
     fn node_ports(&self) -> (u16, u16) {
         (30_000, 32_767)
+    }
+    fn is_inside(&self) -> bool {
+        self.inside.get()
+    }
+    fn now_ns(&self) -> u64 {
+        self.now_ns.get()
+    }
+    fn affinity(&self, key: &AffinityKey) -> Option<Affinity> {
+        self.affinities.borrow().get(key).copied()
+    }
+    fn keep_affinity(&self, key: &AffinityKey, last: &Affinity) {
+        self.affinities.borrow_mut().insert(*key, *last);
     }
     fn random(&self) -> u32 {
         // xorshift: any sequence will do as long as it covers the range.
@@ -161,4 +176,52 @@ proptest! {
         prop_assert_eq!(hits.len() as u32, active);
         prop_assert!(hits.values().all(|&n| (90..=330).contains(&n)), "{:?}", hits);
     }
+}
+
+#[test]
+fn callers_inside_have_a_list_of_their_own_where_it_differs() {
+    let host = host(7, 0, 1, 0);
+    let outside = SvcV4 { service: 8, base: 1, active: 1, flags: SVC_TWO_SCOPES, ..SvcV4::default() };
+    let inside = SvcKeyV4 { scope: SCOPE_INTERNAL, ..key(VIP, 443) };
+    host.services.borrow_mut().insert(key(VIP, 443), outside);
+    let found = |host: &Host| lookup(host, VIP, Be16::new(443), PROTO_TCP).unwrap();
+    host.inside.set(true);
+    assert_eq!(found(&host), (key(VIP, 443), outside), "the other list is not written yet");
+    let own = SvcV4 { service: 7, base: 0, active: 1, ..SvcV4::default() };
+    host.services.borrow_mut().insert(inside, own);
+    assert_eq!(found(&host), (inside, own));
+    host.inside.set(false);
+    assert_eq!(found(&host), (key(VIP, 443), outside));
+}
+
+#[test]
+fn affinity_holds_for_its_time_and_while_the_backend_is_listed() {
+    const TIMEOUT_S: u64 = 60;
+    let host = host(7, 0, 50, 0);
+    let key = key(VIP, 80);
+    let head = |host: &Host| SvcV4 {
+        affinity_timeout_s: TIMEOUT_S as u32,
+        ..host.services.borrow().get(&key).copied().unwrap()
+    };
+    let choose = |host: &Host, client| match crate::choose_affine(host, &key, head(host), client) {
+        Choice::Backend(picked) => picked.backend.addr,
+        other => panic!("{other:?}"),
+    };
+    let first = choose(&host, 1);
+    for _ in 0..20 {
+        host.now_ns.set(host.now_ns.get() + TIMEOUT_S * 1_000_000_000);
+        assert_eq!(choose(&host, 1), first, "each connection begins the time anew");
+    }
+    let others: std::collections::BTreeSet<Ip4> = (2..40).map(|client| choose(&host, client)).collect();
+    assert!(others.len() > 5, "other clients have backends of their own");
+    let later: std::collections::BTreeSet<Ip4> = (0..20)
+        .map(|_| {
+            host.now_ns.set(host.now_ns.get() + TIMEOUT_S * 1_000_000_000 + 1);
+            choose(&host, 1)
+        })
+        .collect();
+    assert!(later.len() > 1, "the time is over");
+    let gone = choose(&host, 1);
+    host.rows.borrow_mut().iter_mut().filter(|row| row.addr == gone).for_each(|row| row.addr = Ip4([9, 9, 9, 9]));
+    assert_ne!(choose(&host, 1), gone);
 }

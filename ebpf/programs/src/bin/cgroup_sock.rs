@@ -1,12 +1,16 @@
 //! Service translation at the socket, for pods and the node alike: `connect` and `sendmsg` go to a backend, `recvmsg` and
 //! `getpeername` show what was asked for. IPv6 sockets come by with
-//! IPv4 in mapped addresses (what they send unconnected passes `sendmsg4`); of IPv6 itself there is nothing yet.
+//! IPv4 in mapped addresses (what they send unconnected passes `sendmsg4`); of IPv6 itself there is nothing yet. `post_bind` keeps
+//! the node's own programs off the ports of Services.
 
 #![no_std]
 #![no_main]
 
-use aya_ebpf::{macros::cgroup_sock_addr, programs::SockAddrContext};
-use skep_programs::Call;
+use aya_ebpf::{
+    macros::{cgroup_sock, cgroup_sock_addr},
+    programs::{SockAddrContext, SockContext},
+};
+use skep_programs::{Call, guard_node_port};
 
 #[cgroup_sock_addr(connect4)]
 pub fn connect4(ctx: SockAddrContext) -> i32 {
@@ -41,4 +45,14 @@ pub fn recvmsg6(ctx: SockAddrContext) -> i32 {
 #[cgroup_sock_addr(getpeername6)]
 pub fn getpeername6(ctx: SockAddrContext) -> i32 {
     Call::<true>(&ctx).show_origin()
+}
+
+#[cgroup_sock(post_bind4)]
+pub fn post_bind4(ctx: SockContext) -> i32 {
+    guard_node_port(&ctx)
+}
+
+#[cgroup_sock(post_bind6)]
+pub fn post_bind6(ctx: SockContext) -> i32 {
+    guard_node_port(&ctx)
 }

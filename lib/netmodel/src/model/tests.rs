@@ -3,6 +3,10 @@ use serde_json::{Value, json};
 
 use super::*;
 
+fn node() -> NodeIdentity {
+    NodeIdentity { name: "here".to_owned(), zone: Some("a".to_owned()) }
+}
+
 fn service(spec: Value) -> Service {
     serde_json::from_value(json!({"metadata": {"namespace": "shop", "name": "web"}, "spec": spec})).unwrap()
 }
@@ -38,10 +42,10 @@ const DNS_SET: &str = "set shop/web:dns UDP at 10.96.0.10:53 to";
 fn service_and_slice_meet_in_any_order() {
     let endpoints = json!([{"addresses": ["10.42.0.7"]}, {"addresses": ["10.42.0.5"], "conditions": {"ready": true}}]);
     let http = "set shop/web:http TCP at 10.96.0.10:80 node:30080 to [10.42.0.5:8080] [10.42.0.7:8080]";
-    let mut first = Model::new();
+    let mut first = Model::new(node());
     assert_eq!(text(&first.upsert_slice(&slice("web-1", "web", endpoints.clone()))), Vec::<String>::new());
     assert_eq!(text(&first.upsert_service(&web())), [DNS_SET, http]);
-    let mut second = Model::new();
+    let mut second = Model::new(node());
     second.upsert_service(&web());
     assert_eq!(text(&second.upsert_slice(&slice("web-1", "web", endpoints.clone()))), [http]);
     assert_eq!(text(&second.upsert_slice(&slice("web-1", "web", endpoints))), Vec::<String>::new());
@@ -57,7 +61,7 @@ fn conditions_decide_who_answers() {
         {"addresses": ["10.42.0.3"], "conditions": {"ready": false}},
         {"addresses": ["10.42.0.4"], "conditions": {}},
     ]);
-    let mut model = Model::new();
+    let mut model = Model::new(node());
     model.upsert_service(&web());
     let outcome = model.upsert_slice(&slice("web-1", "web", endpoints));
     assert_eq!(
@@ -69,7 +73,7 @@ fn conditions_decide_who_answers() {
 #[test]
 fn an_endpoint_in_two_slices_counts_once_in_its_best_state() {
     let old = json!([{"addresses": ["10.42.0.1"], "conditions": {"ready": false, "terminating": true}}]);
-    let mut model = Model::new();
+    let mut model = Model::new(node());
     model.upsert_service(&web());
     model.upsert_slice(&slice("web-1", "web", old));
     let outcome = model.upsert_slice(&slice("web-2", "web", json!([{"addresses": ["10.42.0.1"]}])));
@@ -80,7 +84,7 @@ fn an_endpoint_in_two_slices_counts_once_in_its_best_state() {
 
 #[test]
 fn a_slice_that_changes_hands_leaves_its_former_service() {
-    let mut model = Model::new();
+    let mut model = Model::new(node());
     model.upsert_service(&web());
     model.upsert_slice(&slice("web-1", "web", json!([{"addresses": ["10.42.0.1"]}])));
     let outcome = model.upsert_slice(&slice("web-1", "other", json!([{"addresses": ["10.42.0.1"]}])));
@@ -95,7 +99,7 @@ fn headless_external_and_foreign_services_have_no_tables() {
     let headless = service(json!({"clusterIP": "None", "clusterIPs": ["None"], "ports": [{"port": 80}]}));
     let external = service(json!({"type": "ExternalName", "externalName": "a.example", "ports": [{"port": 80}]}));
     for object in [foreign, headless, external] {
-        let mut model = Model::new();
+        let mut model = Model::new(node());
         assert_eq!(text(&model.upsert_service(&object)), Vec::<String>::new());
         model.upsert_service(&web());
         assert_eq!(text(&model.upsert_service(&object)), ["remove shop/web:dns", "remove shop/web:http"]);
@@ -104,7 +108,7 @@ fn headless_external_and_foreign_services_have_no_tables() {
 
 #[test]
 fn an_unnamed_port_goes_by_the_services_name() {
-    let mut model = Model::new();
+    let mut model = Model::new(node());
     let object = service(json!({"clusterIP": "10.96.0.9", "ports": [{"port": 80}], "sessionAffinity": "ClientIP"}));
     assert_eq!(text(&model.upsert_service(&object)), ["set shop/web TCP at 10.96.0.9:80 to"]);
     assert_eq!(model.specs().next().unwrap().affinity_timeout_s, 10_800);
@@ -112,7 +116,7 @@ fn an_unnamed_port_goes_by_the_services_name() {
 
 #[test]
 fn unusable_fields_are_named_and_the_rest_is_served() {
-    let mut model = Model::new();
+    let mut model = Model::new(node());
     let object = service(json!({
         "clusterIPs": ["10.96.0.9", "ten"],
         "ports": [
@@ -139,7 +143,7 @@ fn unusable_fields_are_named_and_the_rest_is_served() {
 
 #[test]
 fn a_fresh_list_removes_what_is_no_longer_there() {
-    let mut model = Model::new();
+    let mut model = Model::new(node());
     model.upsert_service(&web());
     model.upsert_slice(&slice("web-1", "web", json!([{"addresses": ["10.42.0.1"]}])));
     let outcome = model.replace_slices(&[]);
@@ -154,7 +158,7 @@ proptest! {
     #[test]
     fn only_the_last_state_matters(steps in prop::collection::vec((0u8..3, 0u8..4, prop::collection::vec(1u8..20, 0..5)), 0..30)) {
         let services = ["a", "b", "c"];
-        let mut walked = Model::new();
+        let mut walked = Model::new(node());
         let mut last: BTreeMap<String, EndpointSlice> = BTreeMap::new();
         for name in services {
             let mut object = web();
@@ -173,7 +177,7 @@ proptest! {
             walked.upsert_slice(&object);
             last.insert(name, object);
         }
-        let mut direct = Model::new();
+        let mut direct = Model::new(node());
         direct.replace_slices(last.values());
         for name in services {
             let mut object = web();
@@ -182,4 +186,75 @@ proptest! {
         }
         prop_assert!(walked.specs().eq(direct.specs()));
     }
+}
+
+#[test]
+fn traffic_policies_that_differ_make_two_lists() {
+    let mut model = Model::new(node());
+    model.upsert_slice(&slice(
+        "web-1",
+        "web",
+        json!([{"addresses": ["10.42.0.1"], "nodeName": "here"}, {"addresses": ["10.42.1.1"], "nodeName": "there"}]),
+    ));
+    let web = |internal: &str, external: &str| {
+        service(json!({
+            "type": "LoadBalancer", "clusterIP": "10.96.0.10", "externalIPs": ["192.0.2.9"],
+            "internalTrafficPolicy": internal, "externalTrafficPolicy": external,
+            "ports": [{"name": "http", "port": 80, "nodePort": 30080}],
+        }))
+    };
+    let all = "[10.42.0.1:8080] [10.42.1.1:8080]";
+    assert_eq!(
+        text(&model.upsert_service(&web("Cluster", "Cluster"))),
+        [format!("set shop/web:http TCP at 10.96.0.10:80 192.0.2.9:80 node:30080 to {all}")]
+    );
+    assert_eq!(
+        text(&model.upsert_service(&web("Cluster", "Local"))),
+        [
+            format!("set shop/web:http TCP at 10.96.0.10:80 192.0.2.9:80 inside node:30080 inside to {all}"),
+            "set shop/web:http (external) TCP at 192.0.2.9:80 node:30080 to [10.42.0.1:8080]".to_owned(),
+        ]
+    );
+    assert_eq!(
+        text(&model.upsert_service(&web("Local", "Local"))),
+        [
+            "remove shop/web:http (external)",
+            "set shop/web:http TCP at 10.96.0.10:80 192.0.2.9:80 node:30080 to [10.42.0.1:8080]",
+        ]
+    );
+}
+
+#[test]
+fn hints_count_where_all_have_them_and_one_is_for_here() {
+    let endpoint = |host: u8, zone: &str| json!({"addresses": [format!("10.42.0.{host}")], "hints": {"forZones": [{"name": zone}]}});
+    let listed = |endpoints: Value| {
+        let mut model = Model::new(node());
+        model.upsert_service(&web());
+        text(&model.upsert_slice(&slice("web-1", "web", endpoints))).concat().split(" to ").nth(1).unwrap().to_owned()
+    };
+    assert_eq!(listed(json!([endpoint(1, "a"), endpoint(2, "b")])), "[10.42.0.1:8080]");
+    assert_eq!(listed(json!([endpoint(1, "b"), endpoint(2, "b")])), "[10.42.0.1:8080] [10.42.0.2:8080]");
+    let bare = json!({"addresses": ["10.42.0.3"]});
+    assert_eq!(listed(json!([endpoint(1, "a"), bare])), "[10.42.0.1:8080] [10.42.0.3:8080]");
+}
+
+#[test]
+fn addresses_of_a_load_balancer_are_served_unless_they_are_closed() {
+    let web = |ranges: Value| -> Service {
+        serde_json::from_value(json!({
+            "metadata": {"namespace": "shop", "name": "web"},
+            "spec": {"type": "LoadBalancer", "clusterIP": "10.96.0.10", "ports": [{"name": "http", "port": 80}],
+                "loadBalancerSourceRanges": ranges},
+            "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.7"}, {"ip": "192.0.2.8", "ipMode": "Proxy"}]}},
+        }))
+        .unwrap()
+    };
+    let mut model = Model::new(node());
+    assert_eq!(
+        text(&model.upsert_service(&web(json!([])))),
+        ["set shop/web:http TCP at 10.96.0.10:80 192.0.2.7:80 to"]
+    );
+    let closed = model.upsert_service(&web(json!(["192.0.2.0/24"])));
+    assert_eq!(closed.problems[0].field, "spec.loadBalancerSourceRanges");
+    assert_eq!(closed.changes[0].to_string(), "set shop/web:http TCP at 10.96.0.10:80 to");
 }

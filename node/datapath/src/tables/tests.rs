@@ -10,7 +10,7 @@ use crate::{Dump, decode_services};
 const LIMITS: Limits = Limits { heads: 32, rows: 64 };
 
 fn name(text: &str) -> PortName {
-    PortName { service: ObjectName::new("ns", text), port: String::new() }
+    PortName { service: ObjectName::new("ns", text), port: String::new(), external: false }
 }
 
 fn spec(text: &str, vip: u8, node_port: Option<u16>, hosts: &[(u8, BackendState)]) -> ServiceSpec {

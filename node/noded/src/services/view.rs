@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::ResourceExt as _;
 use kube::runtime::watcher::Event;
-use skep_netmodel::{Change, Model, Outcome, Problem, ServiceSpec};
+use skep_netmodel::{Change, Model, NodeIdentity, Outcome, Problem, ServiceSpec};
 
 /// Set by whoever writes slices: when the change behind this version happened.
 const TRIGGER_TIME: &str = "endpoints.kubernetes.io/last-change-trigger-time";
@@ -56,9 +56,9 @@ struct Trigger {
 }
 
 impl View {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(node: NodeIdentity) -> Self {
         View {
-            model: Model::new(),
+            model: Model::new(node),
             services: Listing { fresh: Vec::new(), complete: false },
             slices: Listing { fresh: Vec::new(), complete: false },
             trusted: false,
@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn nothing_is_written_before_all_is_known() {
-        let mut view = View::new();
+        let mut view = View::new(NodeIdentity::default());
         listed(&mut view);
         assert!(view.step().is_none());
         view.take(Input::Slice(Event::Init));
@@ -220,7 +220,7 @@ mod tests {
 
     #[test]
     fn changes_follow_and_a_failure_asks_for_the_whole() {
-        let mut view = View::new();
+        let mut view = View::new(NodeIdentity::default());
         listed(&mut view);
         view.take(Input::Slice(Event::Init));
         view.take(Input::Slice(Event::InitDone));
@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn a_watch_that_begins_anew_removes_what_went_meanwhile() {
-        let mut view = View::new();
+        let mut view = View::new(NodeIdentity::default());
         listed(&mut view);
         view.take(Input::Slice(Event::Init));
         view.take(Input::Slice(Event::InitDone));

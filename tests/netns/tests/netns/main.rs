@@ -1,6 +1,7 @@
 //! The datapath under real sockets.
 #![allow(clippy::unwrap_used)]
 
+mod lists;
 mod node_port;
 mod pods;
 mod programs;
