@@ -1,7 +1,7 @@
 //! Requests to resources: from path and verb to reads and writes. Knows no kind.
 
 use http::{Response, StatusCode};
-use skep_registry::{Scope, Subresource};
+use skep_registry::{Requester, Scope, Subresource};
 
 use crate::call::Call;
 use crate::form::{Include, Shape};
@@ -10,6 +10,7 @@ use crate::path::{ResourcePath, Verb};
 use crate::query;
 use crate::read;
 use crate::response::{self, Body};
+use crate::restriction;
 use crate::selection::Selection;
 use crate::served::Served;
 use crate::status::ApiError;
@@ -28,6 +29,7 @@ pub(crate) struct Context<'a> {
     pub writer: &'a Writer,
     pub kubelet: Option<&'a KubeletClient>,
     pub nodes: Option<&'a Served>,
+    pub pods: Option<&'a Served>,
 }
 
 pub(crate) async fn handle(
@@ -43,6 +45,7 @@ pub(crate) async fn handle(
         return collection(context, &shape, path.namespace.as_deref(), verb, call).await;
     };
     let target = Target { served, namespace: path.namespace.clone(), name };
+    restriction::check(context, &call.identity, &target, verb)?;
     if let Some(subresource) = path.subresource.as_deref() {
         let subresource = named(&target.served, subresource).ok_or_else(ApiError::no_such_path)?;
         return subresource::handle(context, &shape, &target, subresource, verb, call).await;
@@ -116,7 +119,10 @@ async fn create(
     let dry_run = call.query.dry_run()?;
     let validation = call.query.field_validation()?;
     let parsed = input::parse(&call.headers, &input::read(call.body).await?)?;
-    let (object, warnings) = input::decode(&shape.served, parsed, validation)?;
+    let (mut object, warnings) = input::decode(&shape.served, parsed, validation)?;
+    restriction::check_new(&call.identity, &shape.served, &*object)?;
+    let requester = Requester { user: &call.identity.user, groups: &call.identity.groups };
+    shape.served.strategy.set_requester(&mut *object, &requester);
     let created = write::create(writer, &shape.served, namespace, object, dry_run).await?;
     let mut response = shape.one(StatusCode::CREATED, &created);
     response::add_warnings(&mut response, &warnings);
