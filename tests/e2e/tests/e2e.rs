@@ -1,5 +1,8 @@
 //! Real binaries, real containers, `kubectl`.
 
+#[path = "e2e/fleet.rs"]
+mod fleet;
+
 use std::time::Duration;
 
 use skep_e2e::TestCluster;
