@@ -14,7 +14,7 @@ fn echo(name: &str, node: &str, more: &str) -> String {
     format!(
         "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, labels: {{app: echo}}}}\nspec:\n  \
          terminationGracePeriodSeconds: 1\n  nodeSelector: {{kubernetes.io/hostname: {node}}}\n  {more}\n  containers:\n  \
-         - {{name: echo, image: 'skep-echo:v1', readinessProbe: {{httpGet: {{path: /name, port: 8080}}, periodSeconds: 1}}}}\n---\n"
+         - {{name: echo, image: 'skep-echo:v1', args: [serve], env: [{{name: POD_NAME, valueFrom: {{fieldRef: {{fieldPath: metadata.name}}}}}}], readinessProbe: {{httpGet: {{path: /name, port: 8080}}, periodSeconds: 1}}}}\n---\n"
     )
 }
 
