@@ -69,9 +69,12 @@ struct Up {
     /// Where this machine's kubectl reaches the API server; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: SocketAddr,
-    /// More for `skep server`, after `--`.
-    #[arg(last = true)]
+    /// One more argument for `skep server`, e.g. --server-arg=--cluster-signing-duration=1h; may be repeated.
+    #[arg(long = "server-arg", value_name = "ARG", allow_hyphen_values = true)]
     server_args: Vec<String>,
+    /// One more argument for each `skep node`, e.g. --node-arg=--log=debug; may be repeated.
+    #[arg(long = "node-arg", value_name = "ARG", allow_hyphen_values = true)]
+    node_args: Vec<String>,
 }
 
 fn family(text: &str) -> Result<Family> {
@@ -105,8 +108,13 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 
 fn start(name: &str, up: &Up) -> Result<()> {
     build::run(&build::Args::default())?;
-    let options =
-        Options { nodes: up.nodes, family: up.family, listen: up.listen, server_args: up.server_args.clone() };
+    let options = Options {
+        nodes: up.nodes,
+        family: up.family,
+        listen: up.listen,
+        server_args: up.server_args.clone(),
+        node_args: up.node_args.clone(),
+    };
     let fleet = Fleet::start(name, &cluster::parts()?, options)?;
     say(&format!(
         "{} nodes are Ready after {} ms; logs and state: {}",

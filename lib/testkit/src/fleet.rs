@@ -330,7 +330,7 @@ impl Fleet {
         command.arg("--netns").arg(Netns::existing(&member::netns(node)).path());
         command.arg("--state-dir").arg(self.node_dir(node));
         command.args(["--link", switch::LINK, "--node-ip", &self.address(node)?.to_string()]);
-        command.args(["--sandbox-image", cluster::PAUSE]);
+        command.args(["--sandbox-image", cluster::PAUSE]).args(&self.record.options.node_args);
         for archive in &self.parts.images {
             command.arg("--image").arg(archive);
         }

@@ -44,11 +44,14 @@ pub struct Options {
     pub listen: SocketAddr,
     /// What `skep server` is told besides.
     pub server_args: Vec<String>,
+    /// What each `skep node` is told besides.
+    pub node_args: Vec<String>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { nodes: 2, family: Family::Ipv4, listen: ([127, 0, 0, 1], 0).into(), server_args: Vec::new() }
+        let listen = ([127, 0, 0, 1], 0).into();
+        Self { nodes: 2, family: Family::Ipv4, listen, server_args: Vec::new(), node_args: Vec::new() }
     }
 }
 
