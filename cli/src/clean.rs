@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use crate::up::default_state_dir;
+use crate::settings::default_state_dir;
 
 #[derive(clap::Args)]
 #[command(after_help = "Example: skep clean --name n1")]

@@ -2,6 +2,10 @@
 
 mod clean;
 mod net;
+mod node;
+mod server;
+mod settings;
+mod token;
 mod up;
 mod uplink;
 
@@ -23,6 +27,12 @@ struct Args {
 enum Verb {
     /// Run a whole cluster in this process: control plane and node.
     Up(up::Args),
+    /// Run a control plane alone; nodes join it.
+    Server(server::Args),
+    /// Run a node alone, of a cluster whose control plane is elsewhere.
+    Node(node::Args),
+    /// Make, list and delete the tokens by which nodes join.
+    Token(token::Args),
     /// Look at what the node's kernel holds: services, backends, endpoints, maps, programs.
     Net(net::NetArgs),
     /// Remove what a killed node left on this machine.
@@ -41,6 +51,9 @@ fn main() -> ExitCode {
     }
     let outcome = match Args::parse().verb {
         Verb::Up(args) => up::run(&args),
+        Verb::Server(args) => server::run(&args),
+        Verb::Node(args) => node::run(&args),
+        Verb::Token(args) => token::run(&args),
         Verb::Net(args) => net::run(args),
         Verb::Clean(args) => clean::run(&args),
         Verb::Completion { shell } => {

@@ -4,6 +4,7 @@ use std::fs;
 
 use anyhow::Result;
 use skep_testkit::cluster::{remove, state_dir};
+use skep_testkit::fleet;
 
 use crate::shell::say;
 use crate::{build, cluster};
@@ -20,6 +21,7 @@ pub(crate) fn run() -> Result<()> {
         if state_dir(&name).exists() {
             say(&format!("removing cluster {name}"));
         }
+        fleet::remove(&name, &build::skep())?;
         remove(&name, &build::skep())?;
     }
     Ok(())

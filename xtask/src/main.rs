@@ -6,6 +6,7 @@ mod clean;
 mod cluster;
 mod demo;
 mod ebpf;
+mod fleet;
 mod image;
 mod kubectl;
 mod lint;
@@ -35,6 +36,8 @@ enum Verb {
     Demo(demo::Args),
     /// Build everything and keep a cluster in the foreground until Ctrl-C.
     Up(up::Args),
+    /// Start, use and take down a cluster of many nodes on this machine, in the background.
+    Cluster(fleet::Args),
     /// Remove what a killed `up` or `demo` left on this machine.
     Clean,
     /// Run kubectl against the cluster of `./x up`.
@@ -69,6 +72,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
     match verb {
         Verb::Demo(args) => demo::run(&args).map(done),
         Verb::Up(args) => up::run(&args).map(done),
+        Verb::Cluster(args) => fleet::run(&args),
         Verb::Clean => clean::run().map(done),
         Verb::Kubectl(args) => kubectl::run(&args),
         Verb::Test(args) => test::run(&args),

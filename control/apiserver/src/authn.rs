@@ -1,7 +1,11 @@
-//! Who asks: the subject of a client certificate, or nobody.
+//! Who asks: the subject of a client certificate, whom a bearer token stands for, or nobody.
+
+mod token;
 
 use rustls_pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer, X509Certificate};
+
+pub(crate) use self::token::Tokens;
 
 /// A user and the groups it is in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +48,11 @@ impl Identity {
     #[must_use]
     pub fn is_anonymous(&self) -> bool {
         self.user == "system:anonymous"
+    }
+
+    /// The node that this is, by upstream's convention.
+    pub(crate) fn node(&self) -> Option<&str> {
+        self.user.strip_prefix("system:node:").filter(|name| !name.is_empty() && self.is_in("system:nodes"))
     }
 
     pub(crate) fn is_in(&self, group: &str) -> bool {

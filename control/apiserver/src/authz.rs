@@ -1,5 +1,7 @@
 //! Who may do what.
 
+mod node;
+
 use crate::authn::Identity;
 
 /// What is to be done, as authorization rules name it.
@@ -35,14 +37,21 @@ pub trait Authorizer: Send + Sync {
     fn allows(&self, who: &Identity, action: &Action<'_>) -> bool;
 }
 
-/// Until there are roles: administrators, the cluster's own components and nodes may do everything, everybody may ask
-/// for health and version, and whoever is known may look at discovery.
+/// Until there are roles: administrators and the cluster's own components may do everything, nodes what nodes do, holders of a
+/// bootstrap token may ask for certificates, everybody may ask for health, version and how to join, and whoever is known may
+/// look at discovery.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemAuthorizer;
 
 impl Authorizer for SystemAuthorizer {
     fn allows(&self, who: &Identity, action: &Action<'_>) -> bool {
-        if who.is_in("system:masters") || who.user.starts_with("system:kube-") || who.is_in("system:nodes") {
+        if who.is_in("system:masters") || who.user.starts_with("system:kube-") {
+            return true;
+        }
+        let allowed = who.node().is_some() && node::allows_node(action)
+            || who.is_in("system:bootstrappers") && node::allows_bootstrapper(action)
+            || is_cluster_info(action);
+        if allowed {
             return true;
         }
         let Action::Path { verb: "get" | "head", path } = action else { return false };
@@ -53,6 +62,19 @@ impl Authorizer for SystemAuthorizer {
             _ => false,
         }
     }
+}
+
+/// How to join a cluster is public: its address, and the certificate of its authority.
+fn is_cluster_info(action: &Action<'_>) -> bool {
+    *action
+        == Action::Resource {
+            verb: "get",
+            group: "",
+            resource: "configmaps",
+            subresource: "",
+            namespace: Some("kube-public"),
+            name: Some("cluster-info"),
+        }
 }
 
 /// Upstream's words for a refusal: everything after `is forbidden: `.
@@ -90,6 +112,39 @@ mod tests {
             assert!(!SystemAuthorizer.allows(&nobody, &Action::Path { verb: "get", path }), "{path}");
         }
         assert!(!SystemAuthorizer.allows(&nobody, &pods("get")));
+    }
+
+    #[test]
+    fn nodes_and_bootstrappers_do_what_is_theirs() {
+        let node = Identity::authenticated("system:node:a", &["system:nodes"]);
+        let to_be = Identity::authenticated("system:bootstrap:abcdef", &["system:bootstrappers"]);
+        // The group alone makes no node.
+        let odd = Identity::authenticated("jane", &["system:nodes"]);
+        let action = |verb, group, resource, subresource| Action::Resource {
+            verb,
+            group,
+            resource,
+            subresource,
+            namespace: None,
+            name: None,
+        };
+        let request = action("create", "certificates.k8s.io", "certificatesigningrequests", "");
+        let approve = action("update", "certificates.k8s.io", "certificatesigningrequests", "approval");
+        let allowed = |who: &Identity, action: &Action<'_>| SystemAuthorizer.allows(who, action);
+        assert!(allowed(&node, &request) && allowed(&to_be, &request) && !allowed(&odd, &request));
+        assert!(!allowed(&node, &approve) && !allowed(&to_be, &approve));
+        assert!(allowed(&node, &action("patch", "", "pods", "status")) && !allowed(&node, &pods("patch")));
+        assert!(!allowed(&node, &action("list", "", "secrets", "")));
+        assert!(!allowed(&to_be, &action("get", "", "nodes", "")));
+        let info = Action::Resource {
+            verb: "get",
+            group: "",
+            resource: "configmaps",
+            subresource: "",
+            namespace: Some("kube-public"),
+            name: Some("cluster-info"),
+        };
+        assert!(allowed(&Identity::anonymous(), &info));
     }
 
     #[test]

@@ -24,7 +24,7 @@ fn below(resource: &Resource, subresource: Subresource) -> Below {
     let name = subresource_name(subresource);
     let own = |verbs| Below { name, group: resource.group, version: resource.version, kind: resource.kind, verbs };
     match subresource {
-        Subresource::Status => own(&["get", "patch", "update"]),
+        Subresource::Status | Subresource::Approval => own(&["get", "patch", "update"]),
         Subresource::Scale => {
             Below { group: "autoscaling", version: "v1", kind: "Scale", ..own(&["get", "patch", "update"]) }
         }

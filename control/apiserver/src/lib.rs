@@ -2,8 +2,8 @@
 //!
 //! [`ApiServer`] is the entry type. There is one generic path for every resource, driven by the registry; no resource
 //! has code of its own here. A request passes, in this order: path and query (`path`, `query`), content negotiation
-//! (`negotiate`), authentication (`authn`, at the connection), authorization (`authz`), its turn (`server`), and then a
-//! read (`read`, from the watch cache) or a write (`write`: decode, default, prepare, admit, allocate, validate, one
+//! (`negotiate`), authentication (`authn`: a certificate at the connection, or a token), authorization (`authz`; of nodes also
+//! `restriction`), its turn (`server`), and then a read (`read`, from the watch cache) or a write (`write`: decode, default, prepare, admit, allocate, validate, one
 //! transaction).
 //!
 //! Invariants:
@@ -39,6 +39,7 @@ mod query;
 mod read;
 mod resource;
 mod response;
+mod restriction;
 mod selection;
 mod served;
 mod server;

@@ -119,7 +119,10 @@ async fn connection(server: ApiServer, acceptor: TlsAcceptor, stream: TcpStream,
         let (server, identity, stop) = (server.clone(), identity.clone(), stop.clone());
         async move {
             Ok::<_, Infallible>(match identity {
-                Some(identity) => server.answer(request.map(response::boxed), identity, stop).await,
+                Some(identity) => match server.authenticate(request.headers(), identity).await {
+                    Ok(identity) => server.answer(request.map(response::boxed), identity, stop).await,
+                    Err(error) => error.into_response(),
+                },
                 None => ApiError::unauthorized().into_response(),
             })
         }

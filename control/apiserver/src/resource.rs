@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::{Response, StatusCode};
-use skep_registry::{Object, Scope, Subresource};
+use skep_registry::{Object, Requester, Scope, Subresource};
 
 use crate::call::Call;
 use crate::form::{Include, Shape};
@@ -13,6 +13,7 @@ use crate::path::{ResourcePath, Verb};
 use crate::query;
 use crate::read;
 use crate::response::{self, Body};
+use crate::restriction;
 use crate::selection::Selection;
 use crate::served::Served;
 use crate::status::ApiError;
@@ -31,6 +32,7 @@ pub(crate) struct Context<'a> {
     pub writer: &'a Writer,
     pub kubelet: Option<&'a KubeletClient>,
     pub nodes: Option<&'a Served>,
+    pub pods: Option<&'a Served>,
 }
 
 pub(crate) async fn handle(
@@ -46,6 +48,7 @@ pub(crate) async fn handle(
         return collection(context, &shape, path.namespace.as_deref(), verb, call).await;
     };
     let target = Target { served, namespace: path.namespace.clone(), name };
+    restriction::check(context, &call.identity, &target, verb)?;
     if let Some(subresource) = path.subresource.as_deref() {
         let subresource = named(&target.served, subresource).ok_or_else(ApiError::no_such_path)?;
         return subresource::handle(context, &shape, &target, subresource, verb, call).await;
@@ -119,7 +122,10 @@ async fn create(
     let dry_run = call.query.dry_run()?;
     let validation = call.query.field_validation()?;
     let parsed = input::parse(&call.headers, &input::read(call.body).await?)?;
-    let (object, warnings) = input::decode(&shape.served, parsed, validation)?;
+    let (mut object, warnings) = input::decode(&shape.served, parsed, validation)?;
+    restriction::check_new(&call.identity, &shape.served, &*object)?;
+    let requester = Requester { user: &call.identity.user, groups: &call.identity.groups };
+    shape.served.strategy.set_requester(&mut *object, &requester);
     let created = write::create(writer, &shape.served, namespace, object, dry_run).await?;
     let mut response = shape.one(StatusCode::CREATED, &created);
     response::add_warnings(&mut response, &warnings);

@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::NamespaceLifecycle;
-use crate::authn::Identity;
+use crate::authn::{Identity, Tokens};
 use crate::authz::{Action, Authorizer, SystemAuthorizer, refusal};
 use crate::cache::{Cache, follow};
 use crate::call::Call;
@@ -55,6 +55,8 @@ struct Inner {
     authorizer: Box<dyn Authorizer>,
     kubelet: Option<KubeletClient>,
     nodes: Option<Served>,
+    pods: Option<Served>,
+    tokens: Tokens,
     advertise: Option<std::net::SocketAddr>,
     mutating: Semaphore,
     reading: Semaphore,
@@ -86,6 +88,8 @@ impl ApiServer {
         let server = Self {
             inner: Arc::new(Inner {
                 nodes: Served::find(&registry, "", "v1", "nodes"),
+                pods: Served::find(&registry, "", "v1", "pods"),
+                tokens: Tokens::new(&registry),
                 writer,
                 authorizer: Box::new(SystemAuthorizer),
                 kubelet: options.kubelet_client.clone().map(KubeletClient::new),
@@ -129,6 +133,19 @@ impl ApiServer {
     pub(crate) fn answer(&self, request: Request<Body>, identity: Arc<Identity>, stop: CancellationToken) -> Answer {
         let inner = Arc::clone(&self.inner);
         Box::pin(async move { inner.answer(request, identity, stop).await.unwrap_or_else(ApiError::into_response) })
+    }
+
+    /// Who asks: whom the certificate names, or else whom a bearer token stands for.
+    pub(crate) async fn authenticate(
+        &self,
+        headers: &http::HeaderMap,
+        connection: Arc<Identity>,
+    ) -> Result<Arc<Identity>, ApiError> {
+        if !connection.is_anonymous() {
+            return Ok(connection);
+        }
+        let identity = self.inner.tokens.authenticate(&self.inner.writer, headers).await?;
+        Ok(identity.map_or(connection, Arc::new))
     }
 
     /// Ends with the server, and may be ended alone.
@@ -214,8 +231,12 @@ impl Inner {
         call: Call,
         long: bool,
     ) -> Result<Response<Body>, ApiError> {
-        let context =
-            resource::Context { writer: &self.writer, kubelet: self.kubelet.as_ref(), nodes: self.nodes.as_ref() };
+        let context = resource::Context {
+            writer: &self.writer,
+            kubelet: self.kubelet.as_ref(),
+            nodes: self.nodes.as_ref(),
+            pods: self.pods.as_ref(),
+        };
         let handled = Box::pin(resource::handle(&context, served, path, verb, call));
         if long {
             return handled.await;

@@ -9,6 +9,8 @@ mod deletion;
 mod harness;
 #[path = "api/lists.rs"]
 mod lists;
+#[path = "api/nodes.rs"]
+mod nodes;
 #[path = "api/pki.rs"]
 mod pki;
 #[path = "api/protobuf.rs"]

@@ -10,6 +10,7 @@
 //! Tasks: one loop per controller with its reconciles, one per watched resource, one per event recorder.
 
 mod context;
+mod csr;
 mod deployment;
 mod endpoints;
 mod endpointslice;
@@ -17,6 +18,7 @@ mod error;
 mod garbage;
 mod namespace;
 mod nodehealth;
+mod nodeipam;
 mod objects;
 mod options;
 mod owner;
@@ -35,7 +37,7 @@ pub use skep_reconcile::CancellationToken;
 use tokio::task::JoinSet;
 
 use crate::context::Context;
-pub use crate::options::{Controller, NodeHealth, Options, UnknownController};
+pub use crate::options::{Controller, NodeHealth, Options, PodRange, PodRangeError, Sign, Signer, UnknownController};
 
 /// Runs the controllers until `stop` is cancelled. Waits for an API that is not there yet.
 ///
@@ -73,6 +75,13 @@ fn spawn(running: &mut JoinSet<()>, controller: Controller, context: Context, op
         Controller::GarbageCollector => running.spawn(garbage::run(context)),
         Controller::NodeLifecycle => running.spawn(nodehealth::run(context, options.node_health)),
         Controller::PodGarbageCollector => running.spawn(podgc::run(context)),
+        Controller::NodeIpam => running.spawn(nodeipam::run(context, options.pod_ranges.clone())),
+        Controller::CsrApproving => running.spawn(csr::run(context, csr::Part::Approve)),
+        Controller::CsrSigning => match &options.signer {
+            Some(signer) => running.spawn(csr::run(context, csr::Part::Sign(signer.clone()))),
+            None => return,
+        },
+        Controller::CsrCleaner => running.spawn(csr::run(context, csr::Part::Clean)),
         Controller::ServiceAccount => running.spawn(serviceaccount::run(context)),
         Controller::RootCaPublisher => match &options.ca_pem {
             Some(ca_pem) => running.spawn(rootca::run(context, ca_pem.clone())),

@@ -1,9 +1,12 @@
 //! Settings.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tokio::sync::watch;
 
 /// A controller, by upstream's name.
@@ -29,6 +32,14 @@ pub enum Controller {
     ServiceAccount,
     /// `root-ca-certificate-publisher-controller`
     RootCaPublisher,
+    /// `node-ipam-controller`
+    NodeIpam,
+    /// `certificatesigningrequest-approving-controller`
+    CsrApproving,
+    /// `certificatesigningrequest-signing-controller`
+    CsrSigning,
+    /// `certificatesigningrequest-cleaner-controller`
+    CsrCleaner,
 }
 
 /// A name that no controller has.
@@ -38,7 +49,7 @@ pub struct UnknownController(pub String);
 
 impl Controller {
     /// All there are.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 14] = [
         Self::Deployment,
         Self::ReplicaSet,
         Self::EndpointSlice,
@@ -49,6 +60,10 @@ impl Controller {
         Self::PodGarbageCollector,
         Self::ServiceAccount,
         Self::RootCaPublisher,
+        Self::NodeIpam,
+        Self::CsrApproving,
+        Self::CsrSigning,
+        Self::CsrCleaner,
     ];
 
     /// Upstream's name.
@@ -64,6 +79,10 @@ impl Controller {
             Self::PodGarbageCollector => "pod-garbage-collector-controller",
             Self::ServiceAccount => "serviceaccount-controller",
             Self::RootCaPublisher => "root-ca-certificate-publisher-controller",
+            Self::NodeIpam => "node-ipam-controller",
+            Self::CsrApproving => "certificatesigningrequest-approving-controller",
+            Self::CsrSigning => "certificatesigningrequest-signing-controller",
+            Self::CsrCleaner => "certificatesigningrequest-cleaner-controller",
         }
     }
 }
@@ -96,6 +115,71 @@ impl Default for NodeHealth {
     }
 }
 
+/// Where pods' addresses come from: a range of the cluster, cut into blocks, one for each node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PodRange {
+    pub(crate) cluster: IpNet,
+    pub(crate) node_prefix_len: u8,
+}
+
+/// A range that cannot be cut so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "blocks of /{node_prefix_len} do not fit into {cluster}: their prefix must be 0 to {BLOCK_BITS_MAX} bits longer than its"
+)]
+pub struct PodRangeError {
+    cluster: IpNet,
+    node_prefix_len: u8,
+}
+
+/// A range has at most 2 to the power of this many blocks, as upstream's.
+const BLOCK_BITS_MAX: u8 = 16;
+
+impl PodRange {
+    /// `cluster` in blocks with prefixes of `node_prefix_len`.
+    ///
+    /// # Errors
+    /// Blocks larger than the range, longer than an address, or more than 65,536.
+    pub fn new(cluster: IpNet, node_prefix_len: u8) -> Result<Self, PodRangeError> {
+        let longer = node_prefix_len.checked_sub(cluster.prefix_len());
+        let fits = longer.is_some_and(|bits| bits <= BLOCK_BITS_MAX) && node_prefix_len <= cluster.max_prefix_len();
+        if !fits {
+            return Err(PodRangeError { cluster, node_prefix_len });
+        }
+        Ok(Self { cluster: cluster.trunc(), node_prefix_len })
+    }
+
+    /// How many blocks there are.
+    pub(crate) fn blocks(&self) -> u64 {
+        1 << (self.node_prefix_len - self.cluster.prefix_len())
+    }
+
+    /// Bits of an address that say which one of its block it is.
+    pub(crate) fn block_bits(&self) -> u8 {
+        self.cluster.max_prefix_len() - self.node_prefix_len
+    }
+}
+
+/// Signs certificate requests.
+pub trait Sign: Send + Sync {
+    /// A certificate for a PEM request whose subject and names were found to be right. It is for `usages`, valid for
+    /// `lifetime` or for as long as the signer signs, whichever is shorter.
+    ///
+    /// # Errors
+    /// What the request's owner is told.
+    fn sign(&self, request_pem: &[u8], usages: &[&str], lifetime: Option<Duration>) -> Result<String, String>;
+}
+
+/// A shared [`Sign`].
+#[derive(Clone)]
+pub struct Signer(pub Arc<dyn Sign>);
+
+impl fmt::Debug for Signer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Signer")
+    }
+}
+
 /// Settings of all controllers.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -105,6 +189,10 @@ pub struct Options {
     pub ca_pem: Option<String>,
     /// When a node counts as gone.
     pub node_health: NodeHealth,
+    /// Where nodes' pod ranges are taken from, one of each family; none leaves them to someone else.
+    pub pod_ranges: Vec<PodRange>,
+    /// Signs requests of the built-in signers. Without it none is signed.
+    pub signer: Option<Signer>,
     /// Work is only done while this is true, e.g. while leading. `None` is always.
     pub gate: Option<watch::Receiver<bool>>,
 }

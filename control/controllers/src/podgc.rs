@@ -84,7 +84,9 @@ impl Reconciler for Controller {
     type Applied = ();
     type Error = Error;
 
-    const KIND: &'static str = "podgc";
+    fn kind(&self) -> &'static str {
+        "podgc"
+    }
 
     fn keys(&self) -> Vec<&'static str> {
         vec![KEY]

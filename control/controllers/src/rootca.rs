@@ -90,7 +90,9 @@ impl Reconciler for Controller {
     type Applied = ();
     type Error = Error;
 
-    const KIND: &'static str = "rootca";
+    fn kind(&self) -> &'static str {
+        "rootca"
+    }
 
     fn keys(&self) -> Vec<ObjectKey> {
         self.namespaces.keys()

@@ -54,7 +54,9 @@ impl Reconciler for Controller {
     type Applied = ();
     type Error = Error;
 
-    const KIND: &'static str = "serviceaccount";
+    fn kind(&self) -> &'static str {
+        "serviceaccount"
+    }
 
     fn keys(&self) -> Vec<ObjectKey> {
         self.namespaces.keys()

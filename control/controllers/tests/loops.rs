@@ -7,7 +7,7 @@
 mod cluster;
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Namespace, Pod, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Namespace, Node, Pod, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
@@ -151,5 +151,36 @@ async fn a_pod_too_large_is_told_why_and_placed_when_room_comes() {
         pods.get("large").await.unwrap().spec.and_then(|spec| spec.node_name).as_deref() == Some("big")
     })
     .await;
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_node_has_a_range_of_its_own_until_there_is_none_left() {
+    let cluster = Cluster::start().await;
+    let nodes: Api<Node> = Api::all(cluster.client());
+    let range = async |name: &str| {
+        let node = nodes.get_opt(name).await.unwrap();
+        node.and_then(|node| node.spec).and_then(|spec| spec.pod_cidr)
+    };
+    // Four blocks, of which the node that the cluster starts with has one.
+    for name in ["a", "b", "c", "d"] {
+        cluster.add_node(name, "8").await;
+    }
+    let mut held = std::collections::BTreeMap::new();
+    eventually("all blocks are allocated", async || {
+        for name in ["small", "a", "b", "c", "d"] {
+            if let Some(range) = range(name).await {
+                held.insert(name, range);
+            }
+        }
+        held.len() == 4
+    })
+    .await;
+    let ranges: std::collections::BTreeSet<&String> = held.values().collect();
+    assert_eq!(ranges.len(), 4, "{held:?}");
+    let (goes, block) = held.iter().find(|(name, _)| **name != "small").unwrap();
+    let waits = ["a", "b", "c", "d"].into_iter().find(|name| !held.contains_key(name)).unwrap();
+    nodes.delete(goes, &DeleteParams::default()).await.unwrap();
+    eventually("the block that was given back is used", async || range(waits).await.as_ref() == Some(block)).await;
     cluster.stop().await;
 }

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use crate::names;
 use crate::patch::{self, Type};
-use crate::strategy::{Allocated, Cell, Claim, Column, FieldError, Pools, Scale, Scope, Subresource};
+use crate::strategy::{Allocated, Cell, Claim, Column, FieldError, Pools, Requester, Scale, Scope, Subresource};
 use crate::table;
 
 /// A scope, as a value.
@@ -92,6 +92,9 @@ pub trait Kind: Send + Sync + 'static {
         Self::set_status(object, None);
     }
 
+    /// Writes down who creates the object.
+    fn set_requester(_object: &mut Self::Object, _requester: &Requester<'_>) {}
+
     /// Keeps from `old` what an update of the main resource may not change.
     fn prepare_for_update(new: &mut Self::Object, old: &Self::Object) {
         Self::set_status(new, Some(old));
@@ -105,6 +108,11 @@ pub trait Kind: Send + Sync + 'static {
         kept.metadata_mut().resource_version = meta.resource_version.take();
         kept.metadata_mut().managed_fields = meta.managed_fields.take();
         *new = kept;
+    }
+
+    /// Keeps from `old` all but what the `approval` subresource may change.
+    fn prepare_for_approval_update(new: &mut Self::Object, old: &Self::Object) {
+        new.clone_from(old);
     }
 
     /// Fills in values that the server hands out.
@@ -132,6 +140,11 @@ pub trait Kind: Send + Sync + 'static {
 
     /// Validation of an update of the status.
     fn validate_status_update(_new: &Self::Object, _old: &Self::Object) -> Vec<FieldError> {
+        Vec::new()
+    }
+
+    /// Validation of an update of the approval.
+    fn validate_approval_update(_new: &Self::Object, _old: &Self::Object) -> Vec<FieldError> {
         Vec::new()
     }
 

@@ -1,5 +1,6 @@
 //! The kinds, a file each.
 
+mod certificate_signing_request;
 mod config_map;
 mod deployment;
 mod endpoint_slice;
@@ -14,6 +15,7 @@ mod secret;
 mod service;
 mod service_account;
 
+pub(crate) use certificate_signing_request::CertificateSigningRequests;
 pub(crate) use config_map::ConfigMaps;
 pub(crate) use deployment::Deployments;
 pub(crate) use endpoint_slice::EndpointSlices;

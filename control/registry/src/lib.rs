@@ -7,6 +7,7 @@
 //! Invariants: nothing here reads a clock, a random source or a file; no function panics on input; a decoded object is
 //! always of the registered type, and what it encodes decodes to itself.
 
+mod certificate;
 mod decode;
 mod endpoint;
 mod field;
@@ -24,6 +25,7 @@ mod table;
 mod typed;
 mod workload;
 
+pub use certificate::{CertificateRequest, CertificateRequestError};
 pub use field::{Errors, Path};
 pub use kind::{ApiObject, HasScope, Kind};
 pub use metadata::{validate_metadata, validate_metadata_update};
@@ -33,7 +35,7 @@ pub use registry::Registry;
 pub use selector::{FieldSelector, FieldTerm, LabelSelector, Operator, Requirement, SelectorError};
 pub use strategy::{
     Allocated, Cell, Claim, Column, ColumnType, DecodeError, Decoded, FieldError, FieldErrorKind, Object, Pools,
-    Resource, Scale, Scope, Strategy, Subresource,
+    Requester, Resource, Scale, Scope, Strategy, Subresource,
 };
 pub use table::human_duration;
 pub use typed::{Typed, TypedObject, typed_mut, typed_ref};

@@ -28,6 +28,7 @@ impl Registry {
             resource::<kinds::Services>(),
             resource::<kinds::Deployments>(),
             resource::<kinds::ReplicaSets>(),
+            resource::<kinds::CertificateSigningRequests>(),
             resource::<kinds::Leases>(),
             resource::<kinds::EndpointSlices>(),
         ];

@@ -29,6 +29,8 @@ pub enum Subresource {
     Log,
     /// PUT of a namespace's `spec.finalizers`.
     Finalize,
+    /// Get, update and patch of what was decided on a request (certificate signing requests).
+    Approval,
 }
 
 /// One served resource: its names, and the strategy for what differs between kinds.
@@ -123,6 +125,15 @@ pub struct FieldError {
     pub message: String,
 }
 
+/// Who asks, for kinds that keep it.
+#[derive(Clone, Copy, Debug)]
+pub struct Requester<'a> {
+    /// The user's name.
+    pub user: &'a str,
+    /// The groups it is in.
+    pub groups: &'a [String],
+}
+
 /// A value that at most one object may hold, e.g. a cluster address. Claims are written and removed in the same
 /// transaction as the object that holds them, so that two servers cannot hand out one value twice.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -206,10 +217,14 @@ pub trait Strategy: Send + Sync {
     fn default(&self, object: &mut dyn Object);
     /// Clears what a client may not set on creation (status), sets initial values.
     fn prepare_for_create(&self, object: &mut dyn Object);
+    /// Writes down who creates the object (certificate signing requests), in place of what the client says.
+    fn set_requester(&self, object: &mut dyn Object, requester: &Requester<'_>);
     /// Keeps from `old` what an update of the main resource may not change (status).
     fn prepare_for_update(&self, new: &mut dyn Object, old: &dyn Object);
     /// Keeps from `old` all but status (and, for upstream's kinds that allow it, some metadata).
     fn prepare_for_status_update(&self, new: &mut dyn Object, old: &dyn Object);
+    /// Keeps from `old` all but what the `approval` subresource may change.
+    fn prepare_for_approval_update(&self, new: &mut dyn Object, old: &dyn Object);
     /// Fills in addresses and ports that the server hands out, or checks those asked for.
     ///
     /// # Errors
@@ -223,6 +238,8 @@ pub trait Strategy: Send + Sync {
     fn validate_update(&self, new: &dyn Object, old: &dyn Object) -> Vec<FieldError>;
     /// Upstream's validation of an update of the status subresource.
     fn validate_status_update(&self, new: &dyn Object, old: &dyn Object) -> Vec<FieldError>;
+    /// Upstream's validation of an update of the `approval` subresource.
+    fn validate_approval_update(&self, new: &dyn Object, old: &dyn Object) -> Vec<FieldError>;
     /// Upstream's validation of `metadata.name` beyond being a path segment, e.g. DNS-1123 subdomain, or DNS-1035 label
     /// for Services. `prefix` is set for `generateName`.
     fn validate_name(&self, name: &str, prefix: bool) -> Vec<String>;

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use crate::kind::{ApiObject, Kind};
 use crate::patch::Type;
 use crate::strategy::{
-    Allocated, Cell, Claim, Column, DecodeError, Decoded, FieldError, Object, Pools, Scale, Strategy,
+    Allocated, Cell, Claim, Column, DecodeError, Decoded, FieldError, Object, Pools, Requester, Scale, Strategy,
 };
 
 /// An object of a `k8s-openapi` type behind the [`Object`] trait.
@@ -120,6 +120,12 @@ impl<K: Kind> Strategy for Typed<K> {
         }
     }
 
+    fn set_requester(&self, object: &mut dyn Object, requester: &Requester<'_>) {
+        if let Some(object) = get_mut::<K>(object) {
+            K::set_requester(object, requester);
+        }
+    }
+
     fn prepare_for_update(&self, new: &mut dyn Object, old: &dyn Object) {
         if let (Some(new), Some(old)) = (get_mut::<K>(new), get::<K>(old)) {
             K::prepare_for_update(new, old);
@@ -129,6 +135,12 @@ impl<K: Kind> Strategy for Typed<K> {
     fn prepare_for_status_update(&self, new: &mut dyn Object, old: &dyn Object) {
         if let (Some(new), Some(old)) = (get_mut::<K>(new), get::<K>(old)) {
             K::prepare_for_status_update(new, old);
+        }
+    }
+
+    fn prepare_for_approval_update(&self, new: &mut dyn Object, old: &dyn Object) {
+        if let (Some(new), Some(old)) = (get_mut::<K>(new), get::<K>(old)) {
+            K::prepare_for_approval_update(new, old);
         }
     }
 
@@ -157,6 +169,13 @@ impl<K: Kind> Strategy for Typed<K> {
     fn validate_status_update(&self, new: &dyn Object, old: &dyn Object) -> Vec<FieldError> {
         match (get::<K>(new), get::<K>(old)) {
             (Some(new), Some(old)) => K::validate_status_update(new, old),
+            _ => Vec::new(),
+        }
+    }
+
+    fn validate_approval_update(&self, new: &dyn Object, old: &dyn Object) -> Vec<FieldError> {
+        match (get::<K>(new), get::<K>(old)) {
+            (Some(new), Some(old)) => K::validate_approval_update(new, old),
             _ => Vec::new(),
         }
     }

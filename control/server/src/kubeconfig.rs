@@ -9,6 +9,21 @@ use serde_json::json;
 
 use crate::pki::{Identity, write_private};
 
+/// A kubeconfig that names the cluster and no user.
+pub(crate) fn cluster_only(server: &str, authority_pem: &str) -> Result<String> {
+    let config = json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{
+            "name": "", "cluster": {"server": server, "certificate-authority-data": STANDARD.encode(authority_pem)},
+        }],
+        "contexts": null,
+        "users": null,
+        "current-context": "",
+    });
+    serde_saphyr::to_string(&config).context("encode kubeconfig")
+}
+
 /// Writes a kubeconfig for `identity` at `server` (`https://HOST:PORT`), readable by its owner alone.
 ///
 /// # Errors

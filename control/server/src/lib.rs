@@ -6,25 +6,35 @@
 //!
 //! Invariant: whatever runs here reaches the API through [`ControlPlane::client`], as any client outside does.
 
+mod discovery;
 mod kubeconfig;
 mod pki;
+mod signer;
+mod token;
 
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use ipnet::IpNet;
 use kube::Client;
 use rustls::ServerConfig;
 use skep_apiserver::ApiServer;
+use skep_controllers::Signer;
 use skep_raft::{Compactor, NodeId, Retention, Store};
 use skep_registry::Registry;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use self::signer::RequestSigner;
+
+pub use discovery::authority_hash;
 pub use kubeconfig::write_kubeconfig;
 pub use pki::{Authority, ClientAuth, Identity};
+pub use skep_controllers::{PodRange, PodRangeError};
+pub use token::{Entry as TokenEntry, Token, TokenError, create_token, delete_token, list_tokens};
 
 /// This member of the store; the only one until members can join.
 const NODE_ID: NodeId = 1;
@@ -38,12 +48,18 @@ pub struct Options {
     pub advertise: SocketAddr,
     /// Addresses for Services.
     pub service_cidr: IpNet,
+    /// Addresses for pods, one range of each family, cut into blocks for nodes.
+    pub pod_ranges: Vec<PodRange>,
+    /// The longest that certificates are signed for that nodes ask for.
+    pub signing_lifetime: Duration,
+    /// More names under which the API server is reached, for its certificate.
+    pub names: Vec<String>,
 }
 
 /// A running control plane.
 pub struct ControlPlane {
     api: ApiServer,
-    authority: Authority,
+    authority: Arc<Authority>,
     store: Store,
     tasks: JoinSet<Result<()>>,
 }
@@ -54,7 +70,7 @@ impl ControlPlane {
     /// # Errors
     /// State that cannot be read or written; each names its folder.
     pub async fn start(options: Options, listeners: Vec<TcpListener>, stop: CancellationToken) -> Result<ControlPlane> {
-        let authority = Authority::open(&options.state_dir.join("pki"))?;
+        let authority = Arc::new(Authority::open(&options.state_dir.join("pki"))?);
         let store = Store::open(skep_raft::Options::new(options.state_dir.join("store"), NODE_ID))
             .await
             .context("open the store")?;
@@ -67,8 +83,14 @@ impl ControlPlane {
             tasks.spawn(async move { api.serve(listener, tls, stop).await.context("serve the API") });
         }
         let client = api.client("system:kube-controller-manager", &["system:masters"]);
-        let controllers =
-            skep_controllers::Options { ca_pem: Some(authority.certificate_pem().to_owned()), ..Default::default() };
+        let signer = RequestSigner { authority: Arc::clone(&authority), lifetime_max: options.signing_lifetime };
+        let controllers = skep_controllers::Options {
+            ca_pem: Some(authority.certificate_pem().to_owned()),
+            pod_ranges: options.pod_ranges.clone(),
+            signer: Some(Signer(Arc::new(signer))),
+            ..Default::default()
+        };
+        discovery::publish(&client, &format!("https://{}", options.advertise), authority.certificate_pem()).await?;
         tasks.spawn(skep_controllers::run(client, controllers, stop.clone()));
         let client = api.client("system:kube-scheduler", &["system:masters"]);
         tasks.spawn(skep_scheduler::run(client, skep_scheduler::Options::default(), stop.clone()));
@@ -148,17 +170,19 @@ fn serving_tls(options: &Options, authority: &Authority, listeners: &[TcpListene
     // The `kubernetes` Service has the first address of the range.
     addresses.extend(options.service_cidr.hosts().next());
     for listener in listeners {
-        addresses.push(listener.local_addr().context("a listener's address")?.ip());
+        let address = listener.local_addr().context("a listener's address")?.ip();
+        addresses.extend(Some(address).filter(|address| !address.is_unspecified()));
     }
     addresses.sort();
     addresses.dedup();
-    let names = [
+    let mut names = vec![
         "localhost",
         "kubernetes",
         "kubernetes.default",
         "kubernetes.default.svc",
         "kubernetes.default.svc.cluster.local",
     ];
+    names.extend(options.names.iter().map(String::as_str));
     let identity = authority.issue_server("kube-apiserver", &[], &names, &addresses)?;
     authority.server_config(&identity, ClientAuth::Optional)
 }

@@ -121,6 +121,14 @@ impl Authority {
         Ok(Identity { certificate_pem: certificate.pem(), key_pem: key.serialize_pem() })
     }
 
+    /// Signs a request as its parameters say; PEM.
+    ///
+    /// # Errors
+    /// Signing fails.
+    pub(crate) fn sign_request(&self, request: &rcgen::CertificateSigningRequestParams) -> Result<String> {
+        Ok(request.signed_by(&self.issuer).context("sign a request")?.pem())
+    }
+
     /// TLS settings for a server with `identity`, HTTP/2 and HTTP/1.1.
     ///
     /// # Errors

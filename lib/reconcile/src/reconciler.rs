@@ -40,7 +40,7 @@ pub trait Reconciler: Send + Sync + 'static {
     type Error: Fault;
 
     /// Name of the loop in spans and metrics, e.g. `deployment`.
-    const KIND: &'static str;
+    fn kind(&self) -> &'static str;
 
     /// Every key there is, for a resync. Includes keys of which only leavings exist, if those are this loop's to remove.
     fn keys(&self) -> Vec<Self::Key>;

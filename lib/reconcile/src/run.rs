@@ -64,12 +64,12 @@ impl<R: Reconciler> Dispatcher<R> {
             }
         }
         let depth = self.queue.with(|state| state.depth());
-        let labels = kind_labels(R::KIND);
+        let labels = kind_labels(self.reconciler.kind());
         METRICS.depth.get_or_create(&labels).set(i64::try_from(depth).unwrap_or(i64::MAX));
     }
 
     fn spawn(&mut self, key: R::Key, cause: &'static str) {
-        let kind = R::KIND;
+        let kind = self.reconciler.kind();
         let span = info_span!("reconcile", kind, key = %key, cause, generation = tracing::field::Empty);
         let reconciler = Arc::clone(&self.reconciler);
         let task_key = key.clone();
@@ -102,7 +102,7 @@ impl<R: Reconciler> Dispatcher<R> {
         let (id, result) = match ended {
             Ok((id, result)) => (id, result),
             Err(join) => {
-                error!(kind = R::KIND, error = %join, "reconcile panicked");
+                error!(kind = self.reconciler.kind(), error = %join, "reconcile panicked");
                 (join.id(), Err(()))
             }
         };
@@ -111,12 +111,12 @@ impl<R: Reconciler> Dispatcher<R> {
             Ok(Next::Done) => Outcome::Done,
             Ok(Next::After(_)) => Outcome::Requeued,
             Ok(Next::Retry(reason)) => {
-                debug!(kind = R::KIND, key = %key, reason, "reconcile will be tried again");
+                debug!(kind = self.reconciler.kind(), key = %key, reason, "reconcile will be tried again");
                 Outcome::Retried
             }
             Err(()) => Outcome::Failed,
         };
-        count(R::KIND, outcome);
+        count(self.reconciler.kind(), outcome);
         let options = &self.options;
         self.queue.with(|state| {
             state.end(&key);
@@ -140,7 +140,7 @@ impl<R: Reconciler> Dispatcher<R> {
         let drained =
             tokio::time::timeout(self.options.grace, async { while tasks.join_next().await.is_some() {} }).await;
         if drained.is_err() {
-            warn!(kind = R::KIND, in_flight = self.tasks.len(), "aborting reconciles at stop");
+            warn!(kind = self.reconciler.kind(), in_flight = self.tasks.len(), "aborting reconciles at stop");
             self.tasks.shutdown().await;
         }
     }

@@ -16,7 +16,7 @@ use nix::unistd::Pid;
 use crate::{Netns, Process, Side, cgroup2_root, connect, wait_until};
 
 /// The image that holds each pod's namespaces, among those that the demo makes.
-const PAUSE: &str = "docker.io/library/skep-pause:1";
+pub(crate) const PAUSE: &str = "docker.io/library/skep-pause:1";
 /// The node's address on its link.
 pub const NODE: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 /// A host outside the cluster on the same link.
@@ -198,13 +198,7 @@ impl Cluster {
     /// # Errors
     /// The namespace or the cgroup is gone.
     pub fn on_node(&self, program: &str) -> Result<Command> {
-        let mut command = self.node.command(program)?;
-        let procs = cgroup2_root()?.join(format!("skep-{}/host", self.name));
-        fs::create_dir_all(&procs)?;
-        let procs = procs.join("cgroup.procs");
-        // SAFETY: between fork and exec the closure only opens a file and writes one byte; it allocates nothing shared.
-        unsafe { command.pre_exec(move || OpenOptions::new().write(true).open(&procs)?.write_all(b"0")) };
-        Ok(command)
+        on_node(&self.node, &self.name, program)
     }
 
     /// Resident memory of `skep up`, MiB.
@@ -257,6 +251,17 @@ fn processes(cgroup: &Path) -> Result<Vec<i32>> {
     Ok(pids)
 }
 
+/// A program in a node's namespace and cgroup.
+pub(crate) fn on_node(netns: &Netns, name: &str, program: &str) -> Result<Command> {
+    let mut command = netns.command(program)?;
+    let procs = cgroup2_root()?.join(format!("skep-{name}/host"));
+    fs::create_dir_all(&procs)?;
+    let procs = procs.join("cgroup.procs");
+    // SAFETY: between fork and exec the closure only opens a file and writes one byte; it allocates nothing shared.
+    unsafe { command.pre_exec(move || OpenOptions::new().write(true).open(&procs)?.write_all(b"0")) };
+    Ok(command)
+}
+
 fn spawn(name: &str, parts: &Parts, netns: &Path, listen: SocketAddr) -> Result<Process> {
     let mut command = Command::new(&parts.skep);
     command.arg("up").args(["--name", name]).arg("--netns").arg(netns).arg("--state-dir").arg(state_dir(name));
@@ -279,10 +284,14 @@ pub fn log_path(name: &str) -> PathBuf {
 /// The last lines of the log, for an error.
 #[must_use]
 pub fn log_tail(name: &str) -> String {
-    let text = fs::read_to_string(log_path(name)).unwrap_or_default();
+    tail(&log_path(name))
+}
+
+pub(crate) fn tail(log: &Path) -> String {
+    let text = fs::read_to_string(log).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     let tail = lines[lines.len().saturating_sub(25)..].join("\n");
-    format!("the last lines of {}:\n{tail}", log_path(name).display())
+    format!("the last lines of {}:\n{tail}", log.display())
 }
 
 /// Removes whatever a cluster of that name left: processes, pins, cgroups, mounts, namespaces, state.
@@ -305,7 +314,7 @@ pub fn remove(name: &str, skep: &Path) -> Result<()> {
 }
 
 /// Runs to its end and returns what it printed.
-fn read(command: &mut Command) -> Result<String> {
+pub(crate) fn read(command: &mut Command) -> Result<String> {
     let output =
         command.stdin(Stdio::null()).output().with_context(|| format!("start {}", command.get_program().display()))?;
     if !output.status.success() {

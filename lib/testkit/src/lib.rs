@@ -4,12 +4,13 @@
 //! * [`connect`]: a veth pair between two namespaces.
 //! * [`Cgroup`]: a directory in the cgroup2 hierarchy.
 //! * [`Process`]: a child that is ended with its guard.
-//! * [`cluster::Cluster`]: a whole cluster of real binaries on this machine.
+//! * [`cluster::Cluster`]: a whole cluster of real binaries on this machine, of one node; [`fleet::Fleet`]: of many.
 //!
 //! Invariant: nothing is killed or removed but by the id or name that the guard itself made.
 
 mod cgroup;
 pub mod cluster;
+pub mod fleet;
 mod netns;
 mod process;
 

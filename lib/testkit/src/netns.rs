@@ -10,9 +10,11 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use nix::sched::{CloneFlags, setns};
 
-/// A named network namespace with its loopback up. Removed on drop.
+/// A named network namespace with its loopback up. Removed on drop by whoever created it.
 pub struct Netns {
     name: String,
+    /// Whether it stays when this value goes.
+    kept: bool,
 }
 
 impl Netns {
@@ -22,9 +24,25 @@ impl Netns {
     /// It exists already, or the caller is not root.
     pub fn create(name: &str) -> Result<Netns> {
         ip(&["netns", "add", name])?;
-        let netns = Netns { name: name.to_owned() };
+        let netns = Netns { name: name.to_owned(), kept: false };
         ip(&["-n", name, "link", "set", "lo", "up"])?;
         Ok(netns)
+    }
+
+    /// Makes a namespace that stays until [`Netns::remove_stale`].
+    ///
+    /// # Errors
+    /// As for [`Netns::create`].
+    pub fn make(name: &str) -> Result<()> {
+        let mut netns = Netns::create(name)?;
+        netns.kept = true;
+        Ok(())
+    }
+
+    /// The namespace of that name, which somebody else made and removes.
+    #[must_use]
+    pub fn existing(name: &str) -> Netns {
+        Netns { name: name.to_owned(), kept: true }
     }
 
     /// Removes the namespace `name` if there is one that an earlier run left.
@@ -96,6 +114,9 @@ impl Netns {
 
 impl Drop for Netns {
     fn drop(&mut self) {
+        if self.kept {
+            return;
+        }
         if let Err(error) = ip(&["netns", "del", &self.name]) {
             tracing::warn!(netns = self.name, %error, "namespace left behind");
         }

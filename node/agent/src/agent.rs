@@ -2,19 +2,20 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::{Context as _, ensure};
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use kube::api::Api;
 use kube::runtime::{WatchStreamExt, reflector, watcher};
 use skep_cri::{Cgroups, v1};
 use tokio::net::TcpListener;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::HostDns;
 use crate::context::{Context, Shared};
-use crate::env::{Node, Services};
+use crate::env::{self, Services};
 use crate::event::Recorder;
-use crate::node::{Facts, Reporter, allocatable, keep_lease, register};
+use crate::node::{self, Facts, RangeTaken, Reporter, allocatable, keep_lease, watch_presence};
 use crate::options::Options;
 use crate::pod::{Backoffs, PodSet};
 use crate::{log, server};
@@ -53,13 +54,21 @@ pub async fn run(options: Options, client: kube::Client, stop: CancellationToken
     configure_runtime(&context).await;
 
     let node = tokio::select! {
-        node = register(&context.client, &context.options, &facts) => node,
+        node = node::register(&context.client, &context.options, &facts) => node?,
         () = stop.cancelled() => return Ok(()),
     };
-    let node_uid = node.metadata.uid.clone().unwrap_or_default();
+    let uid = watch::Sender::new(node.metadata.uid.clone().unwrap_or_default());
+    let gone = Arc::new(Notify::new());
     tracing::info!(node = context.options.node_name, port, "node registered");
-    tasks.spawn(keep_lease(context.clone(), node_uid, stop.clone()));
-    tasks.spawn(Reporter { context: context.clone(), facts, node, port }.run(stop.clone()));
+    tasks.spawn(keep_lease(context.clone(), uid.subscribe(), stop.clone()));
+    tasks.spawn(watch_presence(context.clone(), Arc::clone(&gone), stop.clone()));
+    let reporter = Reporter { context: context.clone(), facts, node, port, gone, uid };
+    let (reports, ends) = (stop.clone(), stop.clone());
+    let mut reporter = tokio::spawn(async move {
+        let outcome = reporter.run(reports).await;
+        ends.cancel();
+        outcome
+    });
     tasks.spawn(log::rotate(context.clone(), stop.clone()));
     let pods = PodSet::new(context.clone());
     if let (Some(listener), Some(tls)) = (listener, context.options.tls.clone()) {
@@ -75,7 +84,17 @@ pub async fn run(options: Options, client: kube::Client, stop: CancellationToken
     pods.run(events, stop.clone()).await;
     stop.cancel();
     while tasks.join_next().await.is_some() {}
-    Ok(())
+    let reported = (&mut reporter).await.context("the status reporter panicked")?;
+    reported.map_err(anyhow::Error::from)
+}
+
+/// Registers the Node, or takes over an older one, and returns it. For what must be known before the runtime starts; [`run`]
+/// does it again.
+///
+/// # Errors
+/// The range that the options name is another node's.
+pub async fn register(options: &Options, client: &kube::Client) -> Result<Node, RangeTaken> {
+    node::register(client, options, &Facts::read(&options.root_dir)).await
 }
 
 fn context(
@@ -95,7 +114,7 @@ fn context(
         cgroups: Cgroups::detect()?,
         host: facts.host(),
         host_dns: HostDns::parse(&resolv),
-        node: Node { ip: options.node_ip, allocatable: allocatable(&options, facts) },
+        node: env::Node { ip: options.node_ip, allocatable: allocatable(&options, facts) },
         image_backoffs: Mutex::new(Backoffs::default()),
         options,
     }))

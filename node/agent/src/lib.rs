@@ -29,7 +29,8 @@ mod quantity;
 mod server;
 mod volume;
 
-pub use agent::run;
+pub use agent::{register, run};
+pub use node::RangeTaken;
 pub use options::Options;
 
 /// An error with its causes, in one line.

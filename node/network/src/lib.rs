@@ -22,6 +22,7 @@ mod mac;
 mod netns;
 mod network;
 mod plugin;
+mod route;
 mod service;
 mod sysctl;
 
@@ -37,4 +38,5 @@ pub use lease::{Attachment, Key};
 pub use mac::Mac;
 pub use network::{Endpoints, Network, OpenError, Options};
 pub use plugin::{LOOPBACK, PLUGIN, is_plugin, plugin_main};
+pub use route::{NodeRoutes, RouteError};
 pub use service::CniService;

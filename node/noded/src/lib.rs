@@ -1,6 +1,6 @@
 //! The node daemon: preflight, start, adoption and stop of all that runs on a node.
 //!
-//! [`run`] brings up, in this order: the node's cgroup, the datapath, the pods' network, the node's socket, containerd, and then
+//! [`run`] registers the Node and waits for its pod range, then brings up, in this order: the node's cgroup, the datapath, the pods' network, the node's socket, containerd, and then
 //! at the same time the agent and the loop that writes Services into the kernel. [`clean`] removes what a killed node left.
 //!
 //! Invariants: one daemon per state directory, by a lock that dies with it; a daemon that starts finds pods, translation and
@@ -14,12 +14,14 @@ mod lock;
 mod node;
 mod options;
 mod preflight;
+mod range;
+mod routes;
 mod services;
 mod socket;
 mod tables;
 
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
@@ -48,7 +50,7 @@ pub fn check_host() -> Result<()> {
 /// # Errors
 /// The host lacks something, another daemon runs the node, a part does not start, or one ends by itself.
 pub async fn run(
-    options: Options,
+    mut options: Options,
     client: kube::Client,
     serving_tls: Arc<rustls::ServerConfig>,
     stop: CancellationToken,
@@ -56,6 +58,14 @@ pub async fn run(
     options.validate()?;
     let cgroups = preflight::check()?;
     let _lock = Lock::take(&options.state_dir)?;
+    if options.pod_cidr.is_none() {
+        let agent = agent_options(&options, PathBuf::new(), None);
+        options.pod_cidr = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            range = range::allocated(&agent, &client) => Some(range?),
+        };
+        options.validate()?;
+    }
     let mut node = Node::new(options.clone(), cgroups);
     let parts = stop.child_token();
     let started = tokio::select! {
@@ -89,12 +99,26 @@ async fn serve(
     let timing = Arc::clone(&node.programming);
     let identity = NodeIdentity { name: options.name.clone(), zone: options.labels.get(ZONE).cloned() };
     let services = tokio::spawn(services::run(client.clone(), identity, tables, timing, stop.clone()));
-    let agent = skep_agent::Options {
-        pod_cidr: options.pod_cidr.to_string(),
+    let routes = tokio::spawn(routes::run(client.clone(), options.name.clone(), options.teardown, stop.clone()));
+    let agent = agent_options(options, node.cri_socket()?, Some(serving_tls));
+    let ended = skep_agent::run(agent, client, stop.clone()).await.context("node agent");
+    stop.cancel();
+    services.await.context("the service loop panicked")?;
+    routes.await.context("the route loop panicked")?;
+    ended
+}
+
+fn agent_options(
+    options: &Options,
+    cri_socket: PathBuf,
+    tls: Option<Arc<rustls::ServerConfig>>,
+) -> skep_agent::Options {
+    skep_agent::Options {
+        pod_cidr: options.pod_cidr.map(|range| range.to_string()).unwrap_or_default(),
         cgroup_parent: options.cgroup(),
         labels: options.labels.clone(),
         pods_max: options.pods_max,
-        tls: Some(serving_tls),
+        tls,
         kubelet_port: options.kubelet_port,
         cluster_dns: options.cluster_dns.clone(),
         cluster_domain: options.cluster_domain.clone(),
@@ -102,13 +126,9 @@ async fn serve(
             options.name.clone(),
             IpAddr::V4(options.node_ip),
             options.state_dir.clone(),
-            node.cri_socket()?,
+            cri_socket,
         )
-    };
-    let ended = skep_agent::run(agent, client, stop.clone()).await.context("node agent");
-    stop.cancel();
-    services.await.context("the service loop panicked")?;
-    ended
+    }
 }
 
 /// Removes what a killed node left: containers, containerd, pins, mounts, cgroups, and its files. The cluster's store and keys

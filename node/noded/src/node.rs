@@ -61,7 +61,7 @@ impl Node {
         self.datapath = Some(Arc::clone(&datapath));
         let links = Arc::new(PodLinks::new(Arc::clone(&datapath)));
         let network = skep_network::Options {
-            pod_cidr: self.options.pod_cidr,
+            pod_cidr: self.options.pod_cidr.context("the node has no pod range yet")?,
             node_ip: Some(self.options.node_ip),
             lease_file: self.options.state_dir.join("cni/leases.json"),
             mtu: None,

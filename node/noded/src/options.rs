@@ -21,8 +21,8 @@ pub struct Options {
     pub node_ip: Ipv4Addr,
     /// The interface that node ports are served on from outside; without one they are served to this node alone.
     pub link: Option<String>,
-    /// Where pods' addresses come from.
-    pub pod_cidr: Ipv4Net,
+    /// Where pods' addresses come from; `None` takes the range that the control plane allocates.
+    pub pod_cidr: Option<Ipv4Net>,
     /// Where Services' addresses come from.
     pub service_cidr: Ipv4Net,
     /// OCI archives to import at start.
@@ -45,14 +45,13 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        let net = |a, b, len| Ipv4Net::new(Ipv4Addr::new(10, a, b, 0), len).expect("a prefix length of at most 32");
         Options {
             name: "skep".to_owned(),
             state_dir: PathBuf::from("/var/lib/skep/skep"),
             node_ip: Ipv4Addr::UNSPECIFIED,
             link: None,
-            pod_cidr: net(42, 0, 24),
-            service_cidr: net(96, 0, 16),
+            pod_cidr: None,
+            service_cidr: Ipv4Net::new_assert(Ipv4Addr::new(10, 96, 0, 0), 16),
             images: Vec::new(),
             sandbox_image: "docker.io/library/skep-pause:1".to_owned(),
             kubelet_port: 10250,
@@ -72,13 +71,12 @@ impl Options {
         validate_name(&self.name)?;
         ensure!(self.state_dir.is_absolute(), "state_dir: {:?} is not an absolute path", self.state_dir);
         ensure!(!self.node_ip.is_unspecified(), "node_ip: it must be one of the node's own addresses");
-        ensure!(
-            !overlap(self.pod_cidr, self.service_cidr),
-            "pod_cidr: {} overlaps with service_cidr {}",
-            self.pod_cidr,
-            self.service_cidr
-        );
-        for (field, range) in [("pod_cidr", self.pod_cidr), ("service_cidr", self.service_cidr)] {
+        let service_cidr = self.service_cidr;
+        if let Some(pod_cidr) = self.pod_cidr {
+            ensure!(!overlap(pod_cidr, service_cidr), "pod_cidr: {pod_cidr} overlaps with service_cidr {service_cidr}");
+        }
+        let ranges = self.pod_cidr.map(|range| ("pod_cidr", range));
+        for (field, range) in ranges.into_iter().chain([("service_cidr", service_cidr)]) {
             ensure!(!range.contains(&self.node_ip), "{field}: {range} holds the node's own address {}", self.node_ip);
         }
         ensure!(!self.sandbox_image.is_empty(), "sandbox_image: it must not be empty");
@@ -139,9 +137,12 @@ mod tests {
             (Options { name: String::new(), ..good() }, "name"),
             (Options { state_dir: PathBuf::from("x"), ..good() }, "state_dir"),
             (Options { node_ip: Ipv4Addr::UNSPECIFIED, ..good() }, "node_ip"),
-            (Options { node_ip: Ipv4Addr::new(10, 42, 0, 9), ..good() }, "pod_cidr"),
+            (
+                Options { node_ip: Ipv4Addr::new(10, 42, 0, 9), pod_cidr: "10.42.0.0/24".parse().ok(), ..good() },
+                "pod_cidr",
+            ),
             (Options { node_ip: Ipv4Addr::new(10, 96, 0, 9), ..good() }, "service_cidr"),
-            (Options { pod_cidr: "10.96.3.0/24".parse().unwrap(), ..good() }, "pod_cidr"),
+            (Options { pod_cidr: "10.96.3.0/24".parse().ok(), ..good() }, "pod_cidr"),
             (Options { images: vec![PathBuf::from("/none")], ..good() }, "images"),
         ] {
             let error = bad.validate().unwrap_err().to_string();

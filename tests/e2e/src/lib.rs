@@ -3,12 +3,15 @@
 mod disk;
 mod lines;
 
+use std::io::Write as _;
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use skep_testkit::cluster::{Cluster, Parts, remove};
+use skep_testkit::fleet::{self, Fleet};
 use skep_testkit::wait_until;
 
 pub use disk::Disk;
@@ -92,6 +95,51 @@ impl TestCluster {
         let mut last = String::new();
         let outcome = wait_until(&format!("kubectl get {}", get.join(" ")), WITHIN, || {
             last = self.cluster.kubectl(&[&["get"], get].concat()).unwrap_or_else(|error| format!("{error:#}"));
+            Ok(holds(&last))
+        });
+        outcome.with_context(|| format!("it printed: {last}")).map(|()| last)
+    }
+}
+
+/// A cluster of many nodes for one test. It goes when the test ends, however it ends.
+pub struct TestFleet {
+    /// The cluster.
+    pub fleet: Fleet,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl TestFleet {
+    /// Waits for its turn and starts a cluster named after the test.
+    ///
+    /// # Errors
+    /// As for [`TestCluster::start`].
+    pub fn start(name: &str, options: fleet::Options) -> Result<TestFleet> {
+        let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let fleet = Fleet::start(name, &parts()?, options)?;
+        Ok(TestFleet { fleet, _turn: turn })
+    }
+
+    /// Applies a manifest given as text.
+    ///
+    /// # Errors
+    /// What kubectl wrote to standard error.
+    pub fn apply(&self, manifest: &str) -> Result<()> {
+        let mut command = self.fleet.kubectl_command(&["apply", "-f", "-"]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+        child.stdin.take().context("kubectl has no input")?.write_all(manifest.as_bytes())?;
+        let output = child.wait_with_output()?;
+        anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Ok(())
+    }
+
+    /// Waits until what `kubectl get …` prints holds, and returns it.
+    ///
+    /// # Errors
+    /// It does not within [`WITHIN`]; with what was printed last.
+    pub fn wait_for(&self, get: &[&str], holds: impl Fn(&str) -> bool) -> Result<String> {
+        let mut last = String::new();
+        let outcome = wait_until(&format!("kubectl get {}", get.join(" ")), WITHIN, || {
+            last = self.fleet.kubectl(&[&["get"], get].concat()).unwrap_or_else(|error| format!("{error:#}"));
             Ok(holds(&last))
         });
         outcome.with_context(|| format!("it printed: {last}")).map(|()| last)

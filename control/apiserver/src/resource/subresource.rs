@@ -28,6 +28,7 @@ pub(crate) fn name(subresource: Subresource) -> &'static str {
         Subresource::Binding => "binding",
         Subresource::Log => "log",
         Subresource::Finalize => "finalize",
+        Subresource::Approval => "approval",
     }
 }
 
@@ -44,6 +45,9 @@ pub(super) async fn handle(
         (Subresource::Status, Verb::Get) => read::get(writer, shape, target, None).await,
         (Subresource::Status, Verb::Update) => replace(writer, shape, target, Part::Status, call).await,
         (Subresource::Status, Verb::Patch) => patch::patch(writer, shape, target, Part::Status, call).await,
+        (Subresource::Approval, Verb::Get) => read::get(writer, shape, target, None).await,
+        (Subresource::Approval, Verb::Update) => replace(writer, shape, target, Part::Approval, call).await,
+        (Subresource::Approval, Verb::Patch) => patch::patch(writer, shape, target, Part::Approval, call).await,
         (Subresource::Scale, Verb::Get) => {
             let current = writer.current(target).await?;
             scale_response(target, &current, &call)

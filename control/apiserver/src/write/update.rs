@@ -17,6 +17,8 @@ pub(crate) enum Part {
     Main,
     /// Status alone.
     Status,
+    /// What was decided on a request.
+    Approval,
     /// The change is made by the server on the client's behalf: binding, finalizers of a namespace.
     Server,
 }
@@ -98,6 +100,7 @@ fn prepare(target: &Target, part: Part, new: &mut dyn Object, old: &dyn Object) 
     match part {
         Part::Main => strategy.prepare_for_update(new, old),
         Part::Status => strategy.prepare_for_status_update(new, old),
+        Part::Approval => strategy.prepare_for_approval_update(new, old),
         Part::Server => {}
     }
     if part == Part::Main && strategy.spec_changed(new, old) {
@@ -110,6 +113,7 @@ fn validate(target: &Target, part: Part, new: &dyn Object, old: &dyn Object) -> 
     let specific = match part {
         Part::Main => strategy.validate_update(new, old),
         Part::Status => strategy.validate_status_update(new, old),
+        Part::Approval => strategy.validate_approval_update(new, old),
         Part::Server => return Vec::new(),
     };
     let mut errors = skep_registry::validate_metadata(new.meta(), target.served.scope, &**strategy);

@@ -94,7 +94,9 @@ impl Reconciler for Controller {
     type Applied = Applied;
     type Error = Error;
 
-    const KIND: &'static str = "deployment";
+    fn kind(&self) -> &'static str {
+        "deployment"
+    }
 
     fn keys(&self) -> Vec<ObjectKey> {
         self.deployments.keys()

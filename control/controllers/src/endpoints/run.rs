@@ -49,7 +49,9 @@ impl Reconciler for Controller {
     type Applied = ();
     type Error = Error;
 
-    const KIND: &'static str = "endpoints";
+    fn kind(&self) -> &'static str {
+        "endpoints"
+    }
 
     /// Services, and Endpoints that one which is gone left behind.
     fn keys(&self) -> Vec<ObjectKey> {

@@ -76,7 +76,9 @@ impl Reconciler for Controller {
     type Applied = ();
     type Error = Error;
 
-    const KIND: &'static str = "endpointslice";
+    fn kind(&self) -> &'static str {
+        "endpointslice"
+    }
 
     fn keys(&self) -> Vec<ObjectKey> {
         self.services.keys()

@@ -50,7 +50,9 @@ impl Reconciler for Controller {
     type Applied = ();
     type Error = Error;
 
-    const KIND: &'static str = "garbage";
+    fn kind(&self) -> &'static str {
+        "garbage"
+    }
 
     fn keys(&self) -> Vec<String> {
         self.with_graph(|graph| graph.keys())

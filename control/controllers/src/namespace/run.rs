@@ -53,7 +53,9 @@ impl Reconciler for Controller {
     type Applied = ();
     type Error = Error;
 
-    const KIND: &'static str = "namespace";
+    fn kind(&self) -> &'static str {
+        "namespace"
+    }
 
     fn keys(&self) -> Vec<ObjectKey> {
         self.namespaces.keys()

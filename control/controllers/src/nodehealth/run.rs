@@ -61,7 +61,9 @@ impl Reconciler for Controller {
     type Applied = ();
     type Error = Error;
 
-    const KIND: &'static str = "nodehealth";
+    fn kind(&self) -> &'static str {
+        "nodehealth"
+    }
 
     fn keys(&self) -> Vec<ObjectKey> {
         self.nodes.keys()

@@ -70,7 +70,9 @@ impl Reconciler for Controller {
     type Applied = ();
     type Error = Error;
 
-    const KIND: &'static str = "replicaset";
+    fn kind(&self) -> &'static str {
+        "replicaset"
+    }
 
     fn keys(&self) -> Vec<ObjectKey> {
         self.replica_sets.keys()

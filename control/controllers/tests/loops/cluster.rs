@@ -31,7 +31,12 @@ impl Cluster {
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
         let client = server.client("system:admin", &["system:masters"]);
-        let options = skep_controllers::Options { ca_pem: Some("a certificate".to_owned()), ..Default::default() };
+        let range = skep_controllers::PodRange::new("10.42.0.0/22".parse().unwrap(), 24).unwrap();
+        let options = skep_controllers::Options {
+            ca_pem: Some("a certificate".to_owned()),
+            pod_ranges: vec![range],
+            ..Default::default()
+        };
         let (own, token) = (client.clone(), stop.clone());
         tasks.spawn(async move { skep_controllers::run(own, options, token).await.unwrap() });
         let (own, token) = (client.clone(), stop.clone());

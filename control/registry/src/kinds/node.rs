@@ -1,14 +1,14 @@
 //! Node.
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Node, Taint};
+use k8s_openapi::api::core::v1::{Node, NodeSpec, Taint};
 
 use crate::field::{Errors, Path};
 use crate::kind::Kind;
 use crate::names;
 use crate::patch::{self, Type};
 use crate::pod_spec::validate_quantity;
-use crate::strategy::{Cell, Column, FieldError, Subresource};
+use crate::strategy::{Allocated, Cell, Claim, Column, FieldError, Pools, Subresource};
 use crate::table::{self, or_none};
 
 const ROLE_PREFIX: &str = "node-role.kubernetes.io/";
@@ -58,6 +58,24 @@ impl Kind for Nodes {
 
     // A node registers itself together with its status.
     fn prepare_for_create(_object: &mut Node) {}
+
+    /// A range that another node has is refused, so that no two nodes ever hand out the same addresses.
+    fn allocate(new: &mut Node, old: Option<&Node>, pools: &dyn Pools) -> Allocated {
+        let held = old.map(Self::claims).unwrap_or_default();
+        let path = Path::root("spec.podCIDRs");
+        let mut errors = Errors::new();
+        for (i, claim) in Self::claims(new).into_iter().enumerate() {
+            if !held.contains(&claim) && pools.is_claimed(&claim) {
+                errors.invalid(&path.index(i), claim.value, "the range is allocated to another node");
+            }
+        }
+        if errors.is_empty() { Ok(()) } else { Err(errors.into_vec()) }
+    }
+
+    fn claims(object: &Node) -> Vec<Claim> {
+        let cidrs = object.spec.as_ref().map(pod_cidrs).unwrap_or_default();
+        cidrs.iter().map(|cidr| Claim { pool: "podcidrs", value: cidr.clone() }).collect()
+    }
 
     fn validate(object: &Node) -> Vec<FieldError> {
         let mut errors = Errors::new();
@@ -135,6 +153,10 @@ impl Kind for Nodes {
     fn fields(object: &Node) -> Vec<(&'static str, String)> {
         vec![("spec.unschedulable", is_cordoned(object).to_string())]
     }
+}
+
+fn pod_cidrs(spec: &NodeSpec) -> &[String] {
+    spec.pod_cidrs.as_deref().unwrap_or_default()
 }
 
 fn is_cordoned(node: &Node) -> bool {

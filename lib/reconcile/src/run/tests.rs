@@ -56,7 +56,9 @@ impl Reconciler for Script {
     type Applied = Next;
     type Error = Scripted;
 
-    const KIND: &'static str = "script";
+    fn kind(&self) -> &'static str {
+        "script"
+    }
 
     fn keys(&self) -> Vec<u32> {
         self.answers.lock().unwrap().keys().copied().collect()

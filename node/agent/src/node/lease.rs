@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference};
 use kube::api::{Api, PostParams};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::context::Shared;
@@ -16,13 +17,14 @@ const DURATION_S: i32 = 40;
 const RETRY_MIN: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(7);
 
-/// Renews the Lease until `stop`.
-pub(crate) async fn run(context: Shared, node_uid: String, stop: CancellationToken) {
+/// Renews the Lease, which the Node of that UID owns, until `stop`.
+pub(crate) async fn run(context: Shared, node_uid: watch::Receiver<String>, stop: CancellationToken) {
     let api = Api::<Lease>::namespaced(context.client.clone(), NAMESPACE);
     let mut held: Option<Lease> = None;
     let mut retry = RETRY_MIN;
     loop {
-        let wait = match renew(&api, &context.options.node_name, &node_uid, held.take()).await {
+        let uid = node_uid.borrow().clone();
+        let wait = match renew(&api, &context.options.node_name, &uid, held.take()).await {
             Ok(lease) => {
                 held = Some(lease);
                 retry = RETRY_MIN;
@@ -47,14 +49,14 @@ async fn renew(api: &Api<Lease>, node: &str, node_uid: &str, held: Option<Lease>
         None => api.get_opt(node).await?,
     };
     let now = Some(MicroTime(Timestamp::now()));
+    let owner = OwnerReference {
+        api_version: "v1".to_owned(),
+        kind: "Node".to_owned(),
+        name: node.to_owned(),
+        uid: node_uid.to_owned(),
+        ..OwnerReference::default()
+    };
     let Some(mut lease) = held else {
-        let owner = OwnerReference {
-            api_version: "v1".to_owned(),
-            kind: "Node".to_owned(),
-            name: node.to_owned(),
-            uid: node_uid.to_owned(),
-            ..OwnerReference::default()
-        };
         let lease = Lease {
             metadata: ObjectMeta {
                 name: Some(node.to_owned()),
@@ -71,6 +73,8 @@ async fn renew(api: &Api<Lease>, node: &str, node_uid: &str, held: Option<Lease>
         };
         return api.create(&PostParams::default(), &lease).await;
     };
+    // The Node may have been made anew.
+    lease.metadata.owner_references = Some(vec![owner]);
     let spec = lease.spec.get_or_insert_default();
     spec.holder_identity = Some(node.to_owned());
     spec.lease_duration_seconds = Some(DURATION_S);

@@ -3,29 +3,51 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Node, NodeSpec};
+use k8s_openapi::api::core::v1::{Node, NodeSpec, NodeStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::json;
 
 use super::Facts;
+use super::status::addresses;
 use crate::Options;
 
 const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(7);
 
+/// The range that pods of this node use belongs to another one.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the Node {node} was deleted, and its pod range {range} was given to another node since: start this node again"
+)]
+pub struct RangeTaken {
+    node: String,
+    range: String,
+}
+
 /// Tries until the API has the Node as it should be, and returns it.
-pub(crate) async fn run(client: &kube::Client, options: &Options, facts: &Facts) -> Node {
+///
+/// # Errors
+/// The range that the options name is another node's.
+pub(crate) async fn run(client: &kube::Client, options: &Options, facts: &Facts) -> Result<Node, RangeTaken> {
     let api = Api::<Node>::all(client.clone());
     let mut retry = RETRY_MIN;
     loop {
         match register(&api, options, facts).await {
-            Ok(node) => return node,
+            Ok(node) => return Ok(node),
+            Err(kube::Error::Api(status)) if is_range_taken(&status) && !options.pod_cidr.is_empty() => {
+                return Err(RangeTaken { node: options.node_name.clone(), range: options.pod_cidr.clone() });
+            }
             Err(error) => tracing::info!(node = options.node_name, %error, "node not registered yet"),
         }
         tokio::time::sleep(retry).await;
         retry = (retry * 2).min(RETRY_MAX);
     }
+}
+
+fn is_range_taken(status: &kube::core::Status) -> bool {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    status.code == 422 && causes.into_iter().any(|cause| cause.field.starts_with("spec.podCIDRs"))
 }
 
 async fn register(api: &Api<Node>, options: &Options, facts: &Facts) -> Result<Node, kube::Error> {
@@ -63,7 +85,8 @@ fn node(options: &Options, facts: &Facts) -> Node {
             taints: Some(options.register_taints.clone()).filter(|taints| !taints.is_empty()),
             ..NodeSpec::default()
         }),
-        status: None,
+        // Before anything else is known of it: others reach it there, and its certificate is for these.
+        status: Some(NodeStatus { addresses: Some(addresses(options)), ..NodeStatus::default() }),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The Node's status.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -12,10 +13,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
 use skep_cri::v1;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::Facts;
 use super::facts::pressure;
+use super::register::{RangeTaken, run as register};
 use crate::Options;
 use crate::context::Shared;
 
@@ -33,6 +36,10 @@ pub(crate) struct Reporter {
     pub(crate) facts: Facts,
     pub(crate) node: Node,
     pub(crate) port: i32,
+    /// Told when the Node was found missing.
+    pub(crate) gone: Arc<Notify>,
+    /// The Node's UID of the moment, for those who own things in its name.
+    pub(crate) uid: watch::Sender<String>,
 }
 
 /// What a container can ask for at most, as the node tells it.
@@ -62,7 +69,10 @@ struct Health {
 }
 
 impl Reporter {
-    pub(crate) async fn run(mut self, stop: CancellationToken) {
+    ///
+    /// # Errors
+    /// The Node was deleted, and its range is another's by now.
+    pub(crate) async fn run(mut self, stop: CancellationToken) -> Result<(), RangeTaken> {
         let mut written = Timestamp::UNIX_EPOCH;
         let mut was_ready = false;
         loop {
@@ -81,10 +91,25 @@ impl Reporter {
                 }
             }
             tokio::select! {
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => return Ok(()),
                 () = tokio::time::sleep(if was_ready { CHECK } else { CHECK_UNREADY }) => {}
+                () = self.gone.notified() => {
+                    tokio::select! {
+                        () = stop.cancelled() => return Ok(()),
+                        registered = self.register() => registered?,
+                    }
+                    (written, was_ready) = (Timestamp::UNIX_EPOCH, false);
+                }
             }
         }
+    }
+
+    async fn register(&mut self) -> Result<(), RangeTaken> {
+        let options = &self.context.options;
+        self.node = register(&self.context.client, options, &self.facts).await?;
+        tracing::info!(node = options.node_name, "the Node was deleted; it is registered again");
+        self.uid.send_replace(self.node.metadata.uid.clone().unwrap_or_default());
+        Ok(())
     }
 
     fn tell(&self, before: bool, now: bool) {
@@ -166,10 +191,7 @@ impl Reporter {
             condition(type_, low, what[index], &format!("kubelet has {}", text[index]))
         };
         NodeStatus {
-            addresses: Some(vec![
-                address("InternalIP", options.node_ip.to_string()),
-                address("Hostname", options.node_name.clone()),
-            ]),
+            addresses: Some(addresses(options)),
             capacity: Some(resources(options, facts, facts.memory_bytes, facts.storage_bytes)),
             allocatable: Some(allocatable(options, facts)),
             conditions: Some(vec![
@@ -219,6 +241,11 @@ impl Reporter {
         let patch = Patch::Strategic(json!({"status": status}));
         api.patch_status(&self.context.options.node_name, &PatchParams::default(), &patch).await
     }
+}
+
+/// Where the node is reached.
+pub(crate) fn addresses(options: &Options) -> Vec<NodeAddress> {
+    vec![address("InternalIP", options.node_ip.to_string()), address("Hostname", options.node_name.clone())]
 }
 
 fn address(type_: &str, address: String) -> NodeAddress {

@@ -75,6 +75,7 @@ impl Place {
             node_ip: NODE_IP,
             images: vec![archive],
             sandbox_image: image::IMAGE.to_owned(),
+            pod_cidr: Some("10.42.0.0/24".parse().unwrap()),
             kubelet_port: 0,
             teardown,
             ..Options::default()

@@ -1,6 +1,7 @@
 //! Real binaries, real containers, `kubectl`.
 
 mod faults;
+mod fleet;
 mod inspect;
 
 use std::time::Duration;

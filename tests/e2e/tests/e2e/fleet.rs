@@ -1,0 +1,177 @@
+//! Clusters of several nodes: pods across nodes, daemons and Node objects that go and come, joining, certificates.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::process::Output;
+
+use anyhow::{Context as _, Result, ensure};
+use skep_e2e::{TestFleet, WITHIN};
+use skep_testkit::fleet::Options;
+use skep_testkit::wait_until;
+
+/// A pod of the test server on a node, in the Service `echo`.
+fn echo(name: &str, node: &str, more: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, labels: {{app: echo}}}}\nspec:\n  \
+         terminationGracePeriodSeconds: 1\n  nodeSelector: {{kubernetes.io/hostname: {node}}}\n  {more}\n  containers:\n  \
+         - {{name: echo, image: 'skep-echo:v1', args: [serve], env: [{{name: POD_NAME, valueFrom: {{fieldRef: {{fieldPath: metadata.name}}}}}}], readinessProbe: {{httpGet: {{path: /name, port: 8080}}, periodSeconds: 1}}}}\n---\n"
+    )
+}
+
+const SERVICE: &str = "apiVersion: v1\nkind: Service\nmetadata: {name: echo}\nspec:\n  selector: {app: echo}\n  \
+                       ports: [{port: 80, targetPort: 8080}]\n---\n";
+
+fn wget(test: &TestFleet, node: &str, url: &str) -> Result<String> {
+    let output = test
+        .fleet
+        .on_node(node, "busybox")?
+        .args(["timeout", "3", "busybox", "wget", "-q", "-O", "-", url])
+        .output()?;
+    ensure!(output.status.success(), "wget {url} on {node}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+}
+
+fn pod_ip(test: &TestFleet, pod: &str) -> Result<String> {
+    test.fleet.kubectl(&["get", "pod", pod, "-o", "jsonpath={.status.podIP}"])
+}
+
+fn wait_ready(test: &TestFleet, pods: &[&str]) -> Result<()> {
+    for pod in pods {
+        let ready = ["pod", pod, "-o", "jsonpath={.status.conditions[?(@.type=='Ready')].status}"];
+        test.wait_for(&ready, |ready| ready == "True")?;
+    }
+    Ok(())
+}
+
+fn node_field(test: &TestFleet, node: &str, path: &str) -> Result<String> {
+    test.fleet.kubectl(&["get", "node", node, "-o", &format!("jsonpath={path}")])
+}
+
+#[test]
+fn pods_of_two_nodes_reach_each_other() -> Result<()> {
+    let test = TestFleet::start("e2e-two", Options::default())?;
+    let [one, two] = [1, 2].map(|number| format!("e2e-two-{number}"));
+    test.apply(&[echo("echo-one", &one, ""), echo("echo-two", &two, ""), SERVICE.to_owned()].concat())?;
+    wait_ready(&test, &["echo-one", "echo-two"])?;
+    let ranges: BTreeSet<String> =
+        [&one, &two].into_iter().map(|node| node_field(&test, node, "{.spec.podCIDR}")).collect::<Result<_>>()?;
+    assert_eq!(ranges, BTreeSet::from(["10.42.0.0/24".to_owned(), "10.42.1.0/24".to_owned()]));
+
+    // From one node to the other's pod, and by the Service to both.
+    let address = pod_ip(&test, "echo-two")?;
+    let url = format!("http://{address}:8080/name");
+    assert_eq!(wget(&test, &one, &url)?, "echo-two");
+    let service = test.fleet.kubectl(&["get", "service", "echo", "-o", "jsonpath={.spec.clusterIP}"])?;
+    let mut answered = BTreeSet::new();
+    wait_until("an answer of each pod", WITHIN, || {
+        answered.insert(wget(&test, &one, &format!("http://{service}/name"))?);
+        Ok(answered.len() == 2)
+    })?;
+
+    // From a pod, whose log comes from its node by the node's own certificate.
+    let asks = format!("while :; do timeout 3 wget -q -O - http://{service}/name; echo; sleep 0.1; done");
+    let client = format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: client}}\nspec:\n  terminationGracePeriodSeconds: 1\n  \
+         nodeSelector: {{kubernetes.io/hostname: {two}}}\n  containers:\n  \
+         - {{name: client, image: 'busybox:1', command: [sh, -c, '{asks}']}}\n"
+    );
+    test.apply(&client)?;
+    wait_until("answers of both pods in the client's log", WITHIN, || {
+        let log = test.fleet.kubectl(&["logs", "client"]).unwrap_or_default();
+        Ok(log.contains("echo-one") && log.contains("echo-two"))
+    })?;
+
+    // A pod on its node's own network has the node's address.
+    test.apply(&echo("echo-host", &two, "hostNetwork: true"))?;
+    wait_ready(&test, &["echo-host"])?;
+    assert_eq!(pod_ip(&test, "echo-host")?, test.fleet.address(&two)?.to_string());
+
+    test.fleet.cut(&one, &two)?;
+    assert!(wget(&test, &one, &url).is_err(), "a cut link carries nothing");
+    test.fleet.heal()?;
+    wait_until("the other node after the cut", WITHIN, || {
+        Ok(wget(&test, &one, &url).is_ok_and(|name| name == "echo-two"))
+    })
+}
+
+#[test]
+fn nodes_outlive_their_daemon_and_their_object() -> Result<()> {
+    let mut test = TestFleet::start("e2e-again", Options::default())?;
+    let [one, two] = [1, 2].map(|number| format!("e2e-again-{number}"));
+    test.apply(&[echo("echo-two", &two, ""), SERVICE.to_owned()].concat())?;
+    wait_ready(&test, &["echo-two"])?;
+    let container = ["get", "pod", "echo-two", "-o", "jsonpath={.status.containerStatuses[0].containerID}"];
+    let before = test.fleet.kubectl(&container)?;
+    let url = format!("http://{}:8080/name", pod_ip(&test, "echo-two")?);
+    let range = node_field(&test, &two, "{.spec.podCIDR}")?;
+
+    test.fleet.kill_node(&two)?;
+    assert_eq!(wget(&test, &one, &url)?, "echo-two", "without its daemon");
+    // It has joined once: neither token nor hash is needed.
+    test.fleet.start_node(&two, &[])?;
+    wait_until("the daemon to serve logs", WITHIN, || Ok(test.fleet.kubectl(&["logs", "echo-two"]).is_ok()))?;
+    assert_eq!(test.fleet.kubectl(&container)?, before, "no container was started anew");
+
+    let uid = node_field(&test, &two, "{.metadata.uid}")?;
+    test.fleet.kubectl(&["delete", "node", &two])?;
+    test.wait_for(&["node", &two, "-o", "jsonpath={.metadata.uid}"], |now| now.contains('-') && now != uid)?;
+    test.fleet.wait_ready()?;
+    assert_eq!(node_field(&test, &two, "{.spec.podCIDR}")?, range, "it keeps the range that its pods use");
+    let owner = ["-n", "kube-node-lease", "lease", &two, "-o", "jsonpath={.metadata.ownerReferences[0].uid}"];
+    let uid = node_field(&test, &two, "{.metadata.uid}")?;
+    test.wait_for(&owner, |owner| owner == uid)?;
+    assert_eq!(wget(&test, &one, &url)?, "echo-two");
+    Ok(())
+}
+
+fn complaint(output: &Output) -> String {
+    assert!(!output.status.success(), "it joined");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn joining_says_what_is_wrong_and_certificates_are_renewed() -> Result<()> {
+    let server_args = ["--cluster-signing-duration", "15s"].map(str::to_owned).to_vec();
+    let test = TestFleet::start("e2e-join", Options { nodes: 1, server_args, ..Options::default() })?;
+    let node = "e2e-join-1";
+    let dir = tempfile::tempdir()?;
+    let line = test.fleet.skep(&["token", "create", "--print-join-command"])?;
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let after = |flag: &str| words.iter().position(|word| *word == flag).and_then(|at| words.get(at + 1)).copied();
+    let token = after("--token").context("no token")?;
+    let hash = after("--ca-cert-hash").context("no hash")?;
+    let refused = |args: &[&str]| -> Result<String> { Ok(complaint(&test.fleet.join_stranger(dir.path(), args)?)) };
+
+    let wrong = format!("sha256:{}", "0".repeat(64));
+    let text = refused(&["--token", token, "--ca-cert-hash", &wrong])?;
+    assert!(text.contains("which is not the one given with --ca-cert-hash") && text.contains(hash), "{text}");
+    let text = refused(&["--token", token])?;
+    assert!(text.contains("the cluster's authority is not known here"), "{text}");
+    let text = refused(&["--ca-cert-hash", hash])?;
+    assert!(text.contains("give a bootstrap token with --token"), "{text}");
+
+    test.fleet.skep(&["token", "create", "abcdef.0123456789abcdef", "--ttl", "1s"])?;
+    let expired = |list: String| list.lines().any(|line| line.contains("abcdef.") && line.contains("expired"));
+    wait_until("the token's end", WITHIN, || Ok(expired(test.fleet.skep(&["token", "list"])?)))?;
+    let text = refused(&["--token", "abcdef.0123456789abcdef", "--ca-cert-hash", hash])?;
+    assert!(text.contains("does not accept the bootstrap token abcdef") && text.contains("expired"), "{text}");
+    let id = token.split('.').next().unwrap_or_default();
+    test.fleet.skep(&["token", "delete", id])?;
+    let text = refused(&["--token", token, "--ca-cert-hash", hash])?;
+    assert!(text.contains(&format!("does not accept the bootstrap token {id}")), "{text}");
+
+    let read =
+        |file: &str| fs::read_to_string(test.fleet.node_dir(node).join("identity").join(file)).unwrap_or_default();
+    let mut known = ["client.pem", "serving.pem"].map(|file| BTreeSet::from([read(file)]));
+    wait_until("three certificates of each sort", WITHIN, || {
+        for (seen, file) in known.iter_mut().zip(["client.pem", "serving.pem"]) {
+            seen.insert(read(file));
+        }
+        Ok(known.iter().all(|seen| seen.iter().filter(|text| !text.is_empty()).count() >= 3))
+    })?;
+    // The first ones are over by now, and the node is as ready as before: its status is written and its logs are read.
+    test.fleet.kubectl(&["run", "late", "--image=busybox:1", "--restart=Never", "--command", "--", "echo", "hello"])?;
+    test.wait_for(&["pod", "late", "-o", "jsonpath={.status.phase}"], |phase| phase == "Succeeded")?;
+    assert_eq!(test.fleet.kubectl(&["logs", "late"])?.trim(), "hello");
+    Ok(())
+}
