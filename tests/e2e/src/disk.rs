@@ -61,5 +61,7 @@ impl Drop for Disk {
         if let Err(error) = umount2(&self.0, MntFlags::MNT_DETACH) {
             eprintln!("{} stays mounted: {error}", self.0.display());
         }
+        // What was below it is another's to remove.
+        let _removed = fs::remove_dir(&self.0);
     }
 }
