@@ -121,7 +121,22 @@ fn nodes_outlive_their_daemon_and_their_object() -> Result<()> {
     let uid = node_field(&test, &two, "{.metadata.uid}")?;
     test.wait_for(&owner, |owner| owner == uid)?;
     assert_eq!(wget(&test, &one, &url)?, "echo-two");
-    Ok(())
+
+    // Deleted while its daemon is down, it asks for that range again.
+    test.fleet.stop_node(&one)?;
+    let first = node_field(&test, &one, "{.spec.podCIDR}")?;
+    test.fleet.kubectl(&["delete", "node", &one])?;
+    test.fleet.start_node(&one, &[])?;
+    test.fleet.wait_ready()?;
+    assert_eq!(node_field(&test, &one, "{.spec.podCIDR}")?, first);
+
+    // Without the control plane pods answer, and nodes find it when it is back.
+    test.fleet.kill_server()?;
+    assert_eq!(wget(&test, &one, &url)?, "echo-two", "without the control plane");
+    test.fleet.start_server()?;
+    test.fleet.wait_ready()?;
+    test.apply(&echo("echo-late", &two, ""))?;
+    wait_ready(&test, &["echo-late"])
 }
 
 fn complaint(output: &Output) -> String {
