@@ -261,7 +261,8 @@ impl Fleet {
             Ok(self.nodes().iter().all(|node| last.split(' ').any(|one| one == format!("{node}=True"))))
         });
         waited.with_context(|| {
-            format!("the nodes are: {last}; the logs are in {}", state_dir(&self.record.name).display())
+            let logs: Vec<String> = self.nodes().iter().map(|node| cluster::tail(&self.log_path(node))).collect();
+            format!("the nodes are: {last}\n{}", logs.join("\n"))
         })
     }
 

@@ -238,7 +238,12 @@ impl Reporter {
 
     async fn write(&self, status: &NodeStatus) -> Result<Node, kube::Error> {
         let api = Api::<Node>::all(self.context.client.clone());
-        let patch = Patch::Strategic(json!({"status": status}));
+        let mut patch = json!({"status": status});
+        // They merge by type, of which a node with addresses of both families has two alike.
+        if let Some(addresses) = patch.pointer_mut("/status/addresses").and_then(|list| list.as_array_mut()) {
+            addresses.push(json!({"$patch": "replace"}));
+        }
+        let patch = Patch::Strategic(patch);
         api.patch_status(&self.context.options.node_name, &PatchParams::default(), &patch).await
     }
 }
