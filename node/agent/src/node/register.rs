@@ -17,9 +17,7 @@ const RETRY_MAX: Duration = Duration::from_secs(7);
 
 /// The range that pods of this node use belongs to another one.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "the Node {node} was deleted, and its pod range {range} was given to another node since: start this node again"
-)]
+#[error("the pod range {range} of node {node} belongs to another node by now; started anew, it gets another one")]
 pub struct RangeTaken {
     node: String,
     range: String,
