@@ -75,7 +75,7 @@ async fn join_and_run(args: &Args) -> Result<()> {
     let options = skep_identity::Options {
         server: args.server.trim_end_matches('/').to_owned(),
         node: name.clone(),
-        addresses: vec![IpAddr::V4(node.node_ip)],
+        addresses: [IpAddr::V4(node.node_ip)].into_iter().chain(node.node_ip_v6.map(IpAddr::V6)).collect(),
         dir: state_dir.join("identity"),
         token: args.token.clone(),
         trust,

@@ -1,7 +1,7 @@
 //! Settings that several verbs share.
 
 use std::fs::File;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -88,9 +88,9 @@ impl Cluster {
 /// What a node is told besides its name and its cluster.
 #[derive(clap::Args)]
 pub(crate) struct Node {
-    /// The node's address [default: that of --link].
-    #[arg(long)]
-    node_ip: Option<Ipv4Addr>,
+    /// The node's addresses: one of IPv4, or that and one of IPv6 with a comma [default: that of --link].
+    #[arg(long, value_delimiter = ',', value_name = "ADDRESS,…")]
+    node_ip: Vec<IpAddr>,
     /// The node's interface to the outside [default: that of the default route].
     #[arg(long)]
     link: Option<String>,
@@ -114,7 +114,7 @@ impl Node {
         service_cidr: ipnet::Ipv4Net,
     ) -> Result<skep_noded::Options> {
         let link = self.link.clone().map_or_else(uplink::default_link, Ok)?;
-        let node_ip = self.node_ip.map_or_else(|| uplink::address_of(&link), Ok)?;
+        let (node_ip, node_ip_v6) = self.addresses(&link)?;
         if node_ip.is_loopback() {
             bail!("--node-ip {node_ip} is a loopback address, which pods cannot reach: give the node's own on --link");
         }
@@ -122,6 +122,7 @@ impl Node {
             name: name.to_owned(),
             state_dir,
             node_ip,
+            node_ip_v6,
             link: Some(link),
             service_cidr,
             images: self.images.clone(),
@@ -129,6 +130,17 @@ impl Node {
             teardown: !self.keep,
             ..Default::default()
         })
+    }
+}
+
+impl Node {
+    fn addresses(&self, link: &str) -> Result<(Ipv4Addr, Option<Ipv6Addr>)> {
+        match self.node_ip.as_slice() {
+            [] => Ok((uplink::address_of(link)?, None)),
+            [IpAddr::V4(four)] => Ok((*four, None)),
+            [IpAddr::V4(four), IpAddr::V6(six)] | [IpAddr::V6(six), IpAddr::V4(four)] => Ok((*four, Some(*six))),
+            _ => bail!("--node-ip: one address of IPv4, or that and one of IPv6"),
+        }
     }
 }
 

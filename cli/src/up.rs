@@ -74,7 +74,8 @@ async fn up(args: &Args, outside: TcpListener) -> Result<()> {
     tracing::info!(kubeconfig = %kubeconfig.display(), %server, "control plane is up");
 
     let client = plane.client(&format!("system:node:{}", args.name), &["system:nodes"]);
-    let tls = plane.node_tls(&args.name, &[IpAddr::V4(node.node_ip)])?;
+    let addresses: Vec<IpAddr> = [node.node_ip.into()].into_iter().chain(node.node_ip_v6.map(IpAddr::V6)).collect();
+    let tls = plane.node_tls(&args.name, &addresses)?;
     // The node outlives the control plane by a moment: its last status and its pods' ends are written through it.
     let node_stop = CancellationToken::new();
     let mut node = tokio::spawn(skep_noded::run(node, client, tls, node_stop.clone()));

@@ -66,6 +66,9 @@ struct Up {
     /// The address families of nodes and pods: ipv4 or dual.
     #[arg(long, default_value = "ipv4", value_parser = family)]
     family: Family,
+    /// How packets get to other nodes' pods, as `skep node --routing` has it; native is its default.
+    #[arg(long, default_value = "native")]
+    routing: String,
     /// Where this machine's kubectl reaches the API server; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: SocketAddr,
@@ -108,12 +111,16 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 
 fn start(name: &str, up: &Up) -> Result<()> {
     build::run(&build::Args::default())?;
+    let mut node_args = up.node_args.clone();
+    if up.routing != "native" {
+        node_args.extend(["--routing".to_owned(), up.routing.clone()]);
+    }
     let options = Options {
         nodes: up.nodes,
         family: up.family,
         listen: up.listen,
         server_args: up.server_args.clone(),
-        node_args: up.node_args.clone(),
+        node_args,
     };
     let fleet = Fleet::start(name, &cluster::parts()?, options)?;
     say(&format!(

@@ -206,6 +206,38 @@ impl Fleet {
         self.end(node, Signal::SIGTERM)
     }
 
+    /// Kills the control plane with SIGKILL.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn kill_server(&mut self) -> Result<()> {
+        self.end(SERVER, Signal::SIGKILL)
+    }
+
+    /// Starts the control plane again, and waits until it answers.
+    ///
+    /// # Errors
+    /// It ended, or does not answer in time.
+    pub fn start_server(&mut self) -> Result<()> {
+        let (name, options) = (self.record.name.clone(), &self.record.options);
+        let first = self.nodes().swap_remove(0);
+        let mut command = Command::new(&self.parts.skep);
+        command.args(["server", "--name", &name, "--listen", &options.listen.to_string()]);
+        command.args(["--advertise", &format!("{}:{API_PORT}", Record::address(1))]);
+        command.arg("--netns").arg(Netns::existing(&member::netns(&first)).path());
+        command.arg("--state-dir").arg(state_dir(&name).join(SERVER)).arg("--kubeconfig").arg(kubeconfig(&name));
+        command.args(["--cluster-cidr", options.family.cluster_cidr()]).args(&options.server_args);
+        // That of an earlier one names another port.
+        if kubeconfig(&name).exists() {
+            fs::remove_file(kubeconfig(&name)).context("remove the old kubeconfig")?;
+        }
+        self.spawn(SERVER, command)?;
+        wait_until("the control plane", READY_WITHIN, || {
+            self.check_processes()?;
+            Ok(kubeconfig(&name).exists() && self.kubectl(&["get", "--raw", "/readyz"]).is_ok())
+        })
+    }
+
     /// Starts the daemon of a node that has joined once, with `more` arguments.
     ///
     /// # Errors
@@ -229,7 +261,8 @@ impl Fleet {
             Ok(self.nodes().iter().all(|node| last.split(' ').any(|one| one == format!("{node}=True"))))
         });
         waited.with_context(|| {
-            format!("the nodes are: {last}; the logs are in {}", state_dir(&self.record.name).display())
+            let logs: Vec<String> = self.nodes().iter().map(|node| cluster::tail(&self.log_path(node))).collect();
+            format!("the nodes are: {last}\n{}", logs.join("\n"))
         })
     }
 
@@ -290,22 +323,6 @@ impl Fleet {
         self.record.save()
     }
 
-    fn start_server(&mut self) -> Result<()> {
-        let (name, options) = (self.record.name.clone(), &self.record.options);
-        let first = self.nodes().swap_remove(0);
-        let mut command = Command::new(&self.parts.skep);
-        command.args(["server", "--name", &name, "--listen", &options.listen.to_string()]);
-        command.args(["--advertise", &format!("{}:{API_PORT}", Record::address(1))]);
-        command.arg("--netns").arg(Netns::existing(&member::netns(&first)).path());
-        command.arg("--state-dir").arg(state_dir(&name).join(SERVER)).arg("--kubeconfig").arg(kubeconfig(&name));
-        command.args(["--cluster-cidr", options.family.cluster_cidr()]).args(&options.server_args);
-        self.spawn(SERVER, command)?;
-        wait_until("the control plane", READY_WITHIN, || {
-            self.check_processes()?;
-            Ok(kubeconfig(&name).exists() && self.kubectl(&["get", "--raw", "/readyz"]).is_ok())
-        })
-    }
-
     /// What a node is told to join, beyond the server: token and hash.
     fn join_command(&self) -> Result<Vec<String>> {
         let line = self.skep(&["token", "create", "--print-join-command"])?;
@@ -329,7 +346,8 @@ impl Fleet {
         command.args(["node", "--name", node, "--server", &format!("https://{}:{API_PORT}", Record::address(1))]);
         command.arg("--netns").arg(Netns::existing(&member::netns(node)).path());
         command.arg("--state-dir").arg(self.node_dir(node));
-        command.args(["--link", switch::LINK, "--node-ip", &self.address(node)?.to_string()]);
+        let addresses = self.record.addresses(self.record.number(node)?);
+        command.args(["--link", switch::LINK, "--node-ip", &addresses]);
         command.args(["--sandbox-image", cluster::PAUSE]).args(&self.record.options.node_args);
         for archive in &self.parts.images {
             command.arg("--image").arg(archive);

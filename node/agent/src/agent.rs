@@ -122,10 +122,10 @@ fn context(
 
 /// Tells the runtime the pods' addresses, for network plugins that it configures itself.
 async fn configure_runtime(context: &Context) {
-    if context.options.pod_cidr.is_empty() {
+    if context.options.pod_cidrs.is_empty() {
         return;
     }
-    let network_config = Some(v1::NetworkConfig { pod_cidr: context.options.pod_cidr.clone() });
+    let network_config = Some(v1::NetworkConfig { pod_cidr: context.options.pod_cidrs.join(",") });
     let request = v1::UpdateRuntimeConfigRequest { runtime_config: Some(v1::RuntimeConfig { network_config }) };
     if let Err(error) = context.cri.update_runtime_config(request).await {
         tracing::warn!(%error, "runtime does not take the pod CIDR");

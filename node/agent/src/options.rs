@@ -1,5 +1,5 @@
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -12,8 +12,10 @@ pub struct Options {
     pub node_name: String,
     /// The node's own address: reported in its status, used by host-network pods and as `status.hostIP`.
     pub node_ip: IpAddr,
-    /// Written to `spec.podCIDR` where it is not set; empty leaves it to the control plane.
-    pub pod_cidr: String,
+    /// One more address, of the other family, where the node has one.
+    pub node_ip_v6: Option<Ipv6Addr>,
+    /// Written to `spec.podCIDRs` where they are not set; none leaves them to the control plane.
+    pub pod_cidrs: Vec<String>,
     /// Holds `pods/` (volumes) and `logs/`. Must be an absolute path.
     pub root_dir: PathBuf,
     /// The node's directory in every cgroup hierarchy, for example `/skep-demo`; pods go to `pods/pod<uid>` below it.
@@ -46,7 +48,8 @@ impl Options {
             cgroup_parent: format!("/skep-{node_name}"),
             node_name,
             node_ip,
-            pod_cidr: String::new(),
+            node_ip_v6: None,
+            pod_cidrs: Vec::new(),
             root_dir,
             cri_socket,
             labels: BTreeMap::new(),

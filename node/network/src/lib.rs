@@ -21,8 +21,8 @@ mod link;
 mod mac;
 mod netns;
 mod network;
+mod node_routes;
 mod plugin;
-mod route;
 mod service;
 mod sysctl;
 
@@ -37,6 +37,6 @@ pub use install::Install;
 pub use lease::{Attachment, Key};
 pub use mac::Mac;
 pub use network::{Endpoints, Network, OpenError, Options};
+pub use node_routes::{NodeRoutes, RouteError};
 pub use plugin::{LOOPBACK, PLUGIN, is_plugin, plugin_main};
-pub use route::{NodeRoutes, RouteError};
 pub use service::CniService;

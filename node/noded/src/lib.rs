@@ -60,10 +60,13 @@ pub async fn run(
     let _lock = Lock::take(&options.state_dir)?;
     if options.pod_cidr.is_none() {
         let agent = agent_options(&options, PathBuf::new(), None);
-        options.pod_cidr = tokio::select! {
+        let file = options.state_dir.join("cni/ranges");
+        let ranges = tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            range = range::allocated(&agent, &client) => Some(range?),
+            ranges = range::allocated(agent, &client, &file) => ranges?,
         };
+        options.pod_cidr = Some(ranges.v4);
+        options.pod_cidr_v6 = ranges.v6;
         options.validate()?;
     }
     let mut node = Node::new(options.clone(), cgroups);
@@ -114,7 +117,8 @@ fn agent_options(
     tls: Option<Arc<rustls::ServerConfig>>,
 ) -> skep_agent::Options {
     skep_agent::Options {
-        pod_cidr: options.pod_cidr.map(|range| range.to_string()).unwrap_or_default(),
+        pod_cidrs: options.pod_cidrs().iter().map(ToString::to_string).collect(),
+        node_ip_v6: options.node_ip_v6,
         cgroup_parent: options.cgroup(),
         labels: options.labels.clone(),
         pods_max: options.pods_max,

@@ -1,11 +1,11 @@
 //! What a node is told at start.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 /// The longest name: it becomes part of a cgroup's and a directory's name, and that of the Node object.
 const NAME_LEN_MAX: usize = 63;
@@ -23,6 +23,10 @@ pub struct Options {
     pub link: Option<String>,
     /// Where pods' addresses come from; `None` takes the range that the control plane allocates.
     pub pod_cidr: Option<Ipv4Net>,
+    /// The node's IPv6 address, where it has one that others reach it at.
+    pub node_ip_v6: Option<Ipv6Addr>,
+    /// Where pods' IPv6 addresses come from, where they have any.
+    pub pod_cidr_v6: Option<Ipv6Net>,
     /// Where Services' addresses come from.
     pub service_cidr: Ipv4Net,
     /// OCI archives to import at start.
@@ -51,6 +55,8 @@ impl Default for Options {
             node_ip: Ipv4Addr::UNSPECIFIED,
             link: None,
             pod_cidr: None,
+            node_ip_v6: None,
+            pod_cidr_v6: None,
             service_cidr: Ipv4Net::new_assert(Ipv4Addr::new(10, 96, 0, 0), 16),
             images: Vec::new(),
             sandbox_image: "docker.io/library/skep-pause:1".to_owned(),
@@ -84,6 +90,11 @@ impl Options {
             ensure!(image.is_file(), "images: {} is not a file", image.display());
         }
         Ok(())
+    }
+
+    /// The ranges of pods' addresses.
+    pub(crate) fn pod_cidrs(&self) -> Vec<IpNet> {
+        self.pod_cidr.map(IpNet::V4).into_iter().chain(self.pod_cidr_v6.map(IpNet::V6)).collect()
     }
 
     /// The node's directory in every cgroup hierarchy.

@@ -1,9 +1,10 @@
-//! The node's range of pod addresses, from its Node object.
+//! The node's ranges of pod addresses, from its Node object.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use k8s_openapi::api::core::v1::Node;
 use kube::runtime::wait::await_condition;
 use kube::{Api, Client};
@@ -11,21 +12,37 @@ use kube::{Api, Client};
 /// After this the Node is looked at anew: it may have been deleted meanwhile.
 const LOOK: Duration = Duration::from_secs(10);
 
-/// Registers the Node and waits until the control plane has allocated a range for it.
+/// What a node was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ranges {
+    pub(crate) v4: Ipv4Net,
+    pub(crate) v6: Option<Ipv6Net>,
+}
+
+/// Registers the Node and waits until it has ranges: those that it has already, those that the node had last (`file` keeps them,
+/// since pods may still use them) if nobody else has them, or new ones from the control plane.
 ///
 /// # Errors
-/// What was allocated has no IPv4 range.
-pub(crate) async fn allocated(options: &skep_agent::Options, client: &Client) -> Result<Ipv4Net> {
+/// What was allocated has no IPv4 range; the file cannot be written.
+pub(crate) async fn allocated(mut agent: skep_agent::Options, client: &Client, file: &Path) -> Result<Ranges> {
+    agent.pod_cidrs = last(file);
     let api = Api::<Node>::all(client.clone());
     loop {
-        let node = skep_agent::register(options, client).await?;
+        let node = match skep_agent::register(&agent, client).await {
+            Ok(node) => node,
+            Err(taken) => {
+                tracing::warn!(node = agent.node_name, %taken, "another range is needed");
+                agent.pod_cidrs.clear();
+                continue;
+            }
+        };
         if !ranges(&node).is_empty() {
-            return first_v4(&node);
+            return keep(&node, file);
         }
-        tracing::info!(node = options.node_name, "waiting for a pod range");
+        tracing::info!(node = agent.node_name, "waiting for a pod range");
         let has_range = |node: Option<&Node>| node.is_some_and(|node| !ranges(node).is_empty());
-        match tokio::time::timeout(LOOK, await_condition(api.clone(), &options.node_name, has_range)).await {
-            Ok(Ok(Some(node))) => return first_v4(&node),
+        match tokio::time::timeout(LOOK, await_condition(api.clone(), &agent.node_name, has_range)).await {
+            Ok(Ok(Some(node))) => return keep(&node, file),
             Ok(Err(error)) => tracing::warn!(%error, "watch of the own Node"),
             Ok(Ok(None)) | Err(_) => {}
         }
@@ -38,11 +55,47 @@ pub(crate) fn ranges(node: &Node) -> Vec<IpNet> {
     cidrs.filter_map(|cidr| cidr.parse().ok()).collect()
 }
 
-fn first_v4(node: &Node) -> Result<Ipv4Net> {
-    let ranges = ranges(node);
-    let v4 = ranges.iter().find_map(|range| match range {
-        IpNet::V4(range) => Some(*range),
-        IpNet::V6(_) => None,
-    });
-    v4.with_context(|| format!("the node's pod ranges {ranges:?} have none of IPv4"))
+fn last(file: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let ranges = text.split_whitespace();
+    ranges.filter(|range| range.parse::<IpNet>().is_ok()).map(str::to_owned).collect()
+}
+
+fn keep(node: &Node, file: &Path) -> Result<Ranges> {
+    let all = ranges(node);
+    let v6 = all.iter().find_map(|range| if let IpNet::V6(range) = range { Some(*range) } else { None });
+    let v4 = all.iter().find_map(|range| if let IpNet::V4(range) = range { Some(*range) } else { None });
+    let v4 = v4.with_context(|| format!("the node's pod ranges {all:?} have none of IPv4"))?;
+    let text: Vec<String> = all.iter().map(ToString::to_string).collect();
+    let write = || -> std::io::Result<()> {
+        if let Some(dir) = file.parent() {
+            std::fs::create_dir_all(dir)?;
+        }
+        let new = file.with_extension("new");
+        std::fs::write(&new, text.join("\n"))?;
+        std::fs::rename(&new, file)
+    };
+    write().with_context(|| format!("write {}", file.display()))?;
+    Ok(Ranges { v4, v6 })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_a_node_was_given_is_kept_and_asked_for_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("cni/ranges");
+        assert!(last(&file).is_empty());
+        let node = |cidrs| serde_json::from_value::<Node>(json!({"spec": {"podCIDRs": cidrs}})).unwrap();
+        let both = ["10.42.3.0/24", "fd00:42:0:3::/64"];
+        let kept = keep(&node(json!(both)), &file).unwrap();
+        assert_eq!(kept, Ranges { v4: both[0].parse().unwrap(), v6: both[1].parse().ok() });
+        assert_eq!(last(&file), both);
+        assert!(keep(&node(json!([both[1]])), &file).is_err());
+    }
 }

@@ -49,7 +49,9 @@ fn merge_keyed(
         }
     }
     if replace {
-        old.clear();
+        // As it is, also where several elements have one key: a Node has two addresses of one type.
+        let whole = |item: &Map<String, Value>| merge_map(Map::new(), item, ty).map(Value::Object);
+        return plain.into_iter().map(whole).collect();
     }
     for item in plain {
         let id = key_of(item, name, key)?;

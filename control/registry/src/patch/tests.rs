@@ -36,6 +36,10 @@ fn directives_delete_and_replace() {
     assert_eq!(apply(original(), &patch)["spec"]["containers"], json!([{"name": "b"}]));
     let patch = json!({"spec": {"containers": [{"$patch": "replace"}, {"name": "z"}]}});
     assert_eq!(apply(original(), &patch)["spec"]["containers"], json!([{"name": "z"}]));
+    let node = json!({"status": {"addresses": [{"type": "InternalIP", "address": "x"}]}});
+    let two = json!([{"type": "InternalIP", "address": "a"}, {"type": "InternalIP", "address": "b"}]);
+    let patch = json!({"status": {"addresses": [two[0], two[1], {"$patch": "replace"}]}});
+    assert_eq!(strategic_merge(node, &patch, &NODE).unwrap()["status"]["addresses"], two, "one key twice");
     let patch = json!({"spec": {"securityContext": {"$patch": "replace", "runAsUser": 3}}});
     assert_eq!(apply(original(), &patch)["spec"]["securityContext"], json!({"runAsUser": 3}));
     let patch = json!({"spec": {"securityContext": {"$patch": "delete"}}});

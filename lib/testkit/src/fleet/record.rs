@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -90,6 +90,18 @@ impl Record {
     pub(super) fn number(&self, node: &str) -> Result<u8> {
         let found = (1..=self.options.nodes).find(|number| format!("{}-{number}", self.name) == node);
         found.with_context(|| format!("there is no node {node}"))
+    }
+
+    /// A node's addresses, with a comma.
+    pub(super) fn addresses(&self, number: u8) -> String {
+        match self.options.family {
+            Family::Ipv4 => Self::address(number).to_string(),
+            Family::Dual => format!("{},{}", Self::address(number), Self::address_v6(number)),
+        }
+    }
+
+    pub(super) fn address_v6(number: u8) -> Ipv6Addr {
+        Ipv6Addr::new(0xfd00, 0x18, 0, 0, 0, 0, 0, number.into())
     }
 
     pub(super) fn address(number: u8) -> Ipv4Addr {

@@ -39,7 +39,7 @@ impl Switch {
         for (node, number) in record.nodes().iter().zip(1..) {
             Netns::make(&member::netns(node))?;
             let netns = Netns::existing(&member::netns(node));
-            let v6 = format!("fd00:18::{number}");
+            let v6 = Record::address_v6(number).to_string();
             self.plug(&netns, &port(number), Record::address(number), &v6, record.options.family)?;
             netns.ip(&["route", "add", "default", "via", &OUTSIDE.to_string()])?;
             if record.options.family == Family::Dual {

@@ -17,9 +17,7 @@ const RETRY_MAX: Duration = Duration::from_secs(7);
 
 /// The range that pods of this node use belongs to another one.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "the Node {node} was deleted, and its pod range {range} was given to another node since: start this node again"
-)]
+#[error("the pod range {range} of node {node} belongs to another node by now; started anew, it gets another one")]
 pub struct RangeTaken {
     node: String,
     range: String,
@@ -35,8 +33,8 @@ pub(crate) async fn run(client: &kube::Client, options: &Options, facts: &Facts)
     loop {
         match register(&api, options, facts).await {
             Ok(node) => return Ok(node),
-            Err(kube::Error::Api(status)) if is_range_taken(&status) && !options.pod_cidr.is_empty() => {
-                return Err(RangeTaken { node: options.node_name.clone(), range: options.pod_cidr.clone() });
+            Err(kube::Error::Api(status)) if is_range_taken(&status) && !options.pod_cidrs.is_empty() => {
+                return Err(RangeTaken { node: options.node_name.clone(), range: options.pod_cidrs.join(",") });
             }
             Err(error) => tracing::info!(node = options.node_name, %error, "node not registered yet"),
         }
@@ -72,7 +70,6 @@ fn labels(options: &Options, facts: &Facts) -> BTreeMap<String, String> {
 }
 
 fn node(options: &Options, facts: &Facts) -> Node {
-    let cidr = Some(options.pod_cidr.clone()).filter(|cidr| !cidr.is_empty());
     Node {
         metadata: ObjectMeta {
             name: Some(options.node_name.clone()),
@@ -80,8 +77,8 @@ fn node(options: &Options, facts: &Facts) -> Node {
             ..ObjectMeta::default()
         },
         spec: Some(NodeSpec {
-            pod_cidrs: cidr.clone().map(|cidr| vec![cidr]),
-            pod_cidr: cidr,
+            pod_cidr: options.pod_cidrs.first().cloned(),
+            pod_cidrs: Some(options.pod_cidrs.clone()).filter(|cidrs| !cidrs.is_empty()),
             taints: Some(options.register_taints.clone()).filter(|taints| !taints.is_empty()),
             ..NodeSpec::default()
         }),
@@ -99,8 +96,8 @@ async fn adopt(api: &Api<Node>, held: Node, options: &Options, facts: &Facts) ->
         patch["metadata"] = json!({"labels": wanted});
     }
     let has_cidr = held.spec.as_ref().is_some_and(|spec| spec.pod_cidr.is_some());
-    if !has_cidr && !options.pod_cidr.is_empty() {
-        patch["spec"] = json!({"podCIDR": options.pod_cidr, "podCIDRs": [options.pod_cidr]});
+    if !has_cidr && !options.pod_cidrs.is_empty() {
+        patch["spec"] = json!({"podCIDR": options.pod_cidrs.first(), "podCIDRs": options.pod_cidrs});
     }
     if patch == json!({}) {
         return Ok(held);

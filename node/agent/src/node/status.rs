@@ -238,14 +238,21 @@ impl Reporter {
 
     async fn write(&self, status: &NodeStatus) -> Result<Node, kube::Error> {
         let api = Api::<Node>::all(self.context.client.clone());
-        let patch = Patch::Strategic(json!({"status": status}));
+        let mut patch = json!({"status": status});
+        // They merge by type, of which a node with addresses of both families has two alike.
+        if let Some(addresses) = patch.pointer_mut("/status/addresses").and_then(|list| list.as_array_mut()) {
+            addresses.push(json!({"$patch": "replace"}));
+        }
+        let patch = Patch::Strategic(patch);
         api.patch_status(&self.context.options.node_name, &PatchParams::default(), &patch).await
     }
 }
 
 /// Where the node is reached.
 pub(crate) fn addresses(options: &Options) -> Vec<NodeAddress> {
-    vec![address("InternalIP", options.node_ip.to_string()), address("Hostname", options.node_name.clone())]
+    let six = options.node_ip_v6.map(|six| address("InternalIP", six.to_string()));
+    let first = address("InternalIP", options.node_ip.to_string());
+    [first].into_iter().chain(six).chain([address("Hostname", options.node_name.clone())]).collect()
 }
 
 fn address(type_: &str, address: String) -> NodeAddress {

@@ -6,7 +6,7 @@ use std::process::Output;
 
 use anyhow::{Context as _, Result, ensure};
 use skep_e2e::{TestFleet, WITHIN};
-use skep_testkit::fleet::Options;
+use skep_testkit::fleet::{Family, Options};
 use skep_testkit::wait_until;
 
 /// A pod of the test server on a node, in the Service `echo`.
@@ -96,14 +96,15 @@ fn pods_of_two_nodes_reach_each_other() -> Result<()> {
 
 #[test]
 fn nodes_outlive_their_daemon_and_their_object() -> Result<()> {
-    let mut test = TestFleet::start("e2e-again", Options::default())?;
+    let mut test = TestFleet::start("e2e-again", Options { family: Family::Dual, ..Options::default() })?;
     let [one, two] = [1, 2].map(|number| format!("e2e-again-{number}"));
     test.apply(&[echo("echo-two", &two, ""), SERVICE.to_owned()].concat())?;
     wait_ready(&test, &["echo-two"])?;
     let container = ["get", "pod", "echo-two", "-o", "jsonpath={.status.containerStatuses[0].containerID}"];
     let before = test.fleet.kubectl(&container)?;
     let url = format!("http://{}:8080/name", pod_ip(&test, "echo-two")?);
-    let range = node_field(&test, &two, "{.spec.podCIDR}")?;
+    let range = node_field(&test, &two, "{.spec.podCIDRs}")?;
+    assert!(range.contains("\"10.42.") && range.contains("\"fd00:42:"), "{range}");
 
     test.fleet.kill_node(&two)?;
     assert_eq!(wget(&test, &one, &url)?, "echo-two", "without its daemon");
@@ -116,12 +117,27 @@ fn nodes_outlive_their_daemon_and_their_object() -> Result<()> {
     test.fleet.kubectl(&["delete", "node", &two])?;
     test.wait_for(&["node", &two, "-o", "jsonpath={.metadata.uid}"], |now| now.contains('-') && now != uid)?;
     test.fleet.wait_ready()?;
-    assert_eq!(node_field(&test, &two, "{.spec.podCIDR}")?, range, "it keeps the range that its pods use");
+    assert_eq!(node_field(&test, &two, "{.spec.podCIDRs}")?, range, "it keeps the ranges that its pods use");
     let owner = ["-n", "kube-node-lease", "lease", &two, "-o", "jsonpath={.metadata.ownerReferences[0].uid}"];
     let uid = node_field(&test, &two, "{.metadata.uid}")?;
     test.wait_for(&owner, |owner| owner == uid)?;
     assert_eq!(wget(&test, &one, &url)?, "echo-two");
-    Ok(())
+
+    // Deleted while its daemon is down, it asks for that range again.
+    test.fleet.stop_node(&one)?;
+    let first = node_field(&test, &one, "{.spec.podCIDRs}")?;
+    test.fleet.kubectl(&["delete", "node", &one])?;
+    test.fleet.start_node(&one, &[])?;
+    test.fleet.wait_ready()?;
+    assert_eq!(node_field(&test, &one, "{.spec.podCIDRs}")?, first);
+
+    // Without the control plane pods answer, and nodes find it when it is back.
+    test.fleet.kill_server()?;
+    assert_eq!(wget(&test, &one, &url)?, "echo-two", "without the control plane");
+    test.fleet.start_server()?;
+    test.fleet.wait_ready()?;
+    test.apply(&echo("echo-late", &two, ""))?;
+    wait_ready(&test, &["echo-late"])
 }
 
 fn complaint(output: &Output) -> String {
