@@ -8,6 +8,8 @@ use aya_ebpf::{
 use skep_abi::{Be16, Endpoint, Ip4, PROTO_UDP};
 use skep_logic::{ETH_LEN, Frame, Ipv4, Malformed, Packet};
 
+use crate::may_pass;
+
 /// The next program on the link decides, and after the last one the stack.
 pub const NEXT: i32 = -1;
 /// The packet is dropped.
@@ -58,10 +60,16 @@ impl Skb<'_> {
         self.0.store(port_at, &new.1.bytes(), 0).map_err(|_| Malformed)
     }
 
+    /// Hands a packet that comes from no pod of this node to the pod behind an endpoint, if policy lets it.
+    #[inline(always)]
+    pub fn deliver(&self, frame: &Frame, endpoint: &Endpoint) -> Result<i32, Malformed> {
+        if may_pass(self, frame, None, Some(endpoint))? { self.hand_over(frame, endpoint) } else { Ok(DROP) }
+    }
+
     /// Hands the packet to the pod behind an endpoint, as a router would: one hop less, and new Ethernet addresses. A packet that has no
     /// hop left goes to the stack, which answers it.
     #[inline(always)]
-    pub fn deliver(&self, frame: &Frame, endpoint: &Endpoint) -> Result<i32, Malformed> {
+    pub fn hand_over(&self, frame: &Frame, endpoint: &Endpoint) -> Result<i32, Malformed> {
         let Some(head) = frame.hop(endpoint.pod_mac, endpoint.host_mac) else { return Ok(NEXT) };
         self.0.store(0, &head, 0).map_err(|_| Malformed)?;
         // SAFETY: the helper takes no pointer.
