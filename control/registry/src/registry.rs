@@ -30,6 +30,7 @@ impl Registry {
             resource::<kinds::ReplicaSets>(),
             resource::<kinds::Leases>(),
             resource::<kinds::EndpointSlices>(),
+            resource::<kinds::NetworkPolicies>(),
         ];
         Self { resources }
     }

@@ -25,4 +25,4 @@ pub use conntrack::{
 pub use flow::{Flow, Part};
 pub use node_port::{Forward, forward_keys, opens_flow};
 pub use packet::{ETH_LEN, Frame, HEADERS_LEN, HOP_LEN, Ipv4, Malformed, Packet, Ports, TCP_ACK, TCP_SYN};
-pub use police::{End, Policies, Verdict, evaluate, is_policed, is_related, police};
+pub use police::{End, NAMES_MAX, Policies, Verdict, evaluate, is_policed, is_related, police};

@@ -4,16 +4,20 @@
 
 use skep_abi::{
     CT_DENIED, Ct, EP_EGRESS, EP_INGRESS, Ip16, PEER_ANY_POD, PEER_ANYONE, POLICY_ALLOW, POLICY_DENY, POLICY_EGRESS,
-    POLICY_INGRESS, Peer, PolicyKey, PolicyRow,
+    POLICY_INGRESS, Peer, PolicyKey,
 };
 
 use crate::conntrack::{Flows, Place, advance, is_closing, is_expired, is_from_origin, keep, open};
 use crate::flow::Flow;
 
+/// Names by which policies may know one address.
+pub const NAMES_MAX: usize = 5;
+
 /// The policy tables.
 pub trait Policies: Flows {
-    /// The row of the longest prefix that matches; verdict 0 where none does.
-    fn row(&self, key: &PolicyKey) -> PolicyRow;
+    /// All verdicts, as bits of one number, of the rows for a key with each of these peers in turn: of each the row of the longest
+    /// prefix. A peer of 0 after the first stands for none.
+    fn verdicts(&self, key: &PolicyKey, peers: &[u32; NAMES_MAX]) -> u8;
     /// The pod that has an address; zeros where none is known.
     fn peer(&self, addr: &Ip16) -> Peer;
     /// The smallest address block around an address; 0 where there is none.
@@ -67,27 +71,29 @@ pub fn police<T: Policies>(tables: &T, flow: &Flow, src: &End, dst: &End) -> Ver
     let forward = is_from_origin(held.ct.flags, from_low);
     let reopens = flow.is_syn() && (!forward || is_closing(held.ct.flags) || held.ct.flags & CT_DENIED != 0);
     let goes_on = known && !reopens;
-    if goes_on && held.ct.generation == generation {
-        let flags = advance(held.ct.flags, flow, from_low);
-        if flags != held.ct.flags || held.ct.seen_s != now_s {
-            keep(tables, &key, &held, &Ct { seen_s: now_s, flags, ..held.ct });
+    let current = goes_on && held.ct.generation == generation;
+    let mut verdict = Verdict::Pass;
+    if !current {
+        verdict = evaluate(tables, flow, src, dst, !goes_on || forward);
+        if verdict == Verdict::Pass && !known && flow.is_midstream() {
+            verdict = evaluate(tables, flow, src, dst, false);
         }
-        return if flags & CT_DENIED == 0 { Verdict::Pass } else { denied(dst) };
     }
-    let as_sent = !goes_on || forward;
-    let mut verdict = evaluate(tables, flow, src, dst, as_sent);
-    if verdict == Verdict::Pass && !known && flow.is_midstream() {
-        verdict = evaluate(tables, flow, src, dst, false);
+    let next = if goes_on {
+        let flags = advance(held.ct.flags, flow, from_low);
+        let flags = match (current, verdict) {
+            (true, _) => flags,
+            (false, Verdict::Pass) => flags & !CT_DENIED,
+            (false, _) => flags | CT_DENIED,
+        };
+        Ct { seen_s: now_s, generation, flags, ..held.ct }
+    } else {
+        open(flow, from_low, if src.id != 0 { src.id } else { dst.id }, generation, now_s)
+    };
+    if next != held.ct && (goes_on || verdict == Verdict::Pass) {
+        keep(tables, &key, &held, &next);
     }
-    if goes_on {
-        let flags = advance(held.ct.flags & !CT_DENIED, flow, from_low);
-        let flags = if verdict == Verdict::Pass { flags } else { flags | CT_DENIED };
-        keep(tables, &key, &held, &Ct { seen_s: now_s, generation, flags, ..held.ct });
-    } else if verdict == Verdict::Pass {
-        let owner = if src.id != 0 { src.id } else { dst.id };
-        keep(tables, &key, &held, &open(flow, from_low, owner, generation, now_s));
-    }
-    verdict
+    if current && next.flags & CT_DENIED != 0 { denied(dst) } else { verdict }
 }
 
 /// Whether an ICMP error is about a flow that is known and may go on.
@@ -102,15 +108,18 @@ pub fn is_related<T: Policies>(tables: &T, reported: &Flow) -> bool {
 /// What the policies say of a connection that the packet's sender has opened, or else its receiver.
 #[inline(never)]
 pub fn evaluate<T: Policies>(tables: &T, flow: &Flow, src: &End, dst: &End, as_sent: bool) -> Verdict {
-    let (from, to, port) =
-        if as_sent { (flow.src, flow.dst, flow.dst_port) } else { (flow.dst, flow.src, flow.src_port) };
+    let (from, to, port) = if as_sent {
+        (&flow.src, &flow.dst, flow.dst_port)
+    } else {
+        (&flow.dst, &flow.src, flow.src_port)
+    };
     let (opener, target) = if as_sent { (src.flags, dst.flags) } else { (dst.flags, src.flags) };
     // Protocols without ports are allowed by rows for any port alone; an echo's id is none.
     let key = |direction| PolicyKey { subject: 0, peer: 0, direction, proto: flow.proto, port };
-    if opener & EP_EGRESS != 0 && !allows(tables, &key(POLICY_EGRESS), &from, &to) {
+    if opener & EP_EGRESS != 0 && !allows(tables, &key(POLICY_EGRESS), from, to) {
         return Verdict::Egress;
     }
-    if target & EP_INGRESS != 0 && !tables.is_node(&from) && !allows(tables, &key(POLICY_INGRESS), &to, &from) {
+    if target & EP_INGRESS != 0 && !tables.is_node(from) && !allows(tables, &key(POLICY_INGRESS), to, from) {
         return Verdict::Ingress;
     }
     Verdict::Pass
@@ -124,19 +133,8 @@ fn allows<T: Policies>(tables: &T, key: &PolicyKey, own: &Ip16, other: &Ip16) ->
     key.subject = tables.peer(own).identity;
     let peer = tables.peer(other);
     let any_pod = if peer.identity == 0 { PEER_ANYONE } else { PEER_ANY_POD };
-    let (mut allowed, mut denied) = (false, false);
-    for (place, id) in
-        [PEER_ANYONE, any_pod, peer.namespace, peer.identity, tables.block(other)].into_iter().enumerate()
-    {
-        if place > 0 && id == PEER_ANYONE {
-            continue;
-        }
-        key.peer = id;
-        let verdict = tables.row(&key).verdict;
-        allowed |= verdict == POLICY_ALLOW;
-        denied |= verdict == POLICY_DENY;
-    }
-    allowed && !denied
+    let names = [PEER_ANYONE, any_pod, peer.namespace, peer.identity, tables.block(other)];
+    tables.verdicts(&key, &names) & (POLICY_ALLOW | POLICY_DENY) == POLICY_ALLOW
 }
 
 /// The reason to give for a flow that policy has come to forbid.

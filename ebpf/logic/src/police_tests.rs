@@ -7,7 +7,7 @@ use std::vec::Vec;
 use proptest::prelude::*;
 use skep_abi::{
     Be16, CT_SHARE_MAX, Ct, CtKey, EP_EGRESS, EP_INGRESS, Ip4, Ip16, POLICY_ALLOW, POLICY_DENY, POLICY_INGRESS,
-    PROTO_TCP, PROTO_UDP, Peer, PolicyKey, PolicyRow,
+    PROTO_TCP, PROTO_UDP, Peer, PolicyKey,
 };
 
 use crate::conntrack::{Flows, Held, Place, is_expired};
@@ -69,8 +69,9 @@ impl Flows for Node {
 }
 
 impl Policies for Node {
-    fn row(&self, key: &PolicyKey) -> PolicyRow {
-        PolicyRow { verdict: self.rows.get(key).copied().unwrap_or(0), ..PolicyRow::default() }
+    fn verdicts(&self, key: &PolicyKey, peers: &[u32; 5]) -> u8 {
+        let row = |&peer: &u32| self.rows.get(&PolicyKey { peer, ..*key }).copied().unwrap_or(0);
+        peers.iter().map(row).fold(0, |all, one| all | one)
     }
 
     fn peer(&self, addr: &Ip16) -> Peer {

@@ -1,4 +1,5 @@
-//! The maps, as `skep-abi` describes them. All are pinned, so that every program and its successor share them.
+//! The maps, as `skep-abi` describes them. All are pinned, so that every program and its successor share them, but for `FRAME`
+//! and `SCRATCH`.
 
 use aya_ebpf::{
     btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, SkStorage},
@@ -9,6 +10,9 @@ use skep_abi::{
     FragmentPorts, Ip4, Ip16, Metric, Origin, Peer, PolicyEpoch, PolicyKey, PolicyRow, SockOrigin, SvcKeyV4, SvcV4,
     UdpOriginKey, size,
 };
+use skep_logic::Frame;
+
+use crate::policing::Scratch;
 
 #[btf_map]
 pub static SVC_V4: HashMap<SvcKeyV4, SvcV4, { size::SVC_V4 }> = HashMap::new();
@@ -44,3 +48,7 @@ pub static CT_BRIEF: LruHashMap<CtKey, Ct, { size::CT_BRIEF }> = LruHashMap::new
 pub static CT_SHARE: Array<u32, { size::CT_SHARE }> = Array::new();
 #[btf_map]
 pub static FRAGMENTS: LruHashMap<FragmentKey, FragmentPorts, { size::FRAGMENTS }> = LruHashMap::new();
+#[btf_map]
+pub static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
+#[btf_map]
+pub static FRAME: PerCpuArray<Frame, 1> = PerCpuArray::new();

@@ -1,14 +1,15 @@
 //! Policy in the kernel: the tables of flows and rows, and what becomes of a packet.
 
 use aya_ebpf::btf_maps::lpm_trie::Key;
-use aya_ebpf::helpers::bpf_ktime_get_coarse_ns;
-use skep_abi::{Ct, CtKey, Endpoint, FragmentPorts, Ip16, Metric, POLICY_BITS, Peer, PolicyKey, PolicyRow};
+use aya_ebpf::cty::c_void;
+use aya_ebpf::helpers::{bpf_ktime_get_coarse_ns, bpf_loop};
+use skep_abi::{Ct, CtKey, Endpoint, FragmentPorts, Ip16, Metric, POLICY_BITS, Peer, PolicyKey};
 use skep_logic::{
-    End, Flow, Flows, Frame, Held, Malformed, Part, Place, Policies, Tables as _, Verdict, is_policed, is_related,
-    police,
+    End, Flow, Flows, Frame, Held, Malformed, NAMES_MAX, Part, Place, Policies, Tables as _, Verdict, is_policed,
+    is_related, police,
 };
 
-use crate::maps::{BLOCKS, CT, CT_BRIEF, CT_SHARE, FRAGMENTS, IDENTITIES, POLICY, POLICY_STATE};
+use crate::maps::{BLOCKS, CT, CT_BRIEF, CT_SHARE, FRAGMENTS, IDENTITIES, POLICY, POLICY_STATE, SCRATCH};
 use crate::{Kernel, Skb, count};
 
 const NS_PER_S: u64 = 1_000_000_000;
@@ -74,11 +75,11 @@ impl Flows for Kernel {
 
 impl Policies for Kernel {
     #[inline(always)]
-    fn row(&self, key: &PolicyKey) -> PolicyRow {
-        match POLICY.get(&Key::new(POLICY_BITS, *key)) {
-            Some(row) => *row,
-            None => PolicyRow { policy: 0, index: 0, verdict: 0, pad: 0 },
-        }
+    fn verdicts(&self, key: &PolicyKey, peers: &[u32; NAMES_MAX]) -> u8 {
+        let mut search = Search { key: Key::new(POLICY_BITS, *key), peers: *peers, found: 0 };
+        // SAFETY: the callback matches the helper's signature, and the context lives on this stack until the call returns.
+        unsafe { bpf_loop(NAMES_MAX as u32, visit as *mut c_void, (&raw mut search).cast(), 0) };
+        search.found as u8
     }
 
     #[inline(always)]
@@ -112,6 +113,36 @@ impl Policies for Kernel {
     }
 }
 
+/// A search for the rows of all names of a peer.
+#[repr(C)]
+struct Search {
+    key: Key<PolicyKey>,
+    peers: [u32; NAMES_MAX],
+    found: u32,
+}
+
+/// Looks up one name; always goes on to the next. A loop of the kernel's, since the verifier walks one of ours once per outcome.
+unsafe extern "C" fn visit(place: u64, search: *mut Search) -> i64 {
+    // SAFETY: the helper hands on the context that `verdicts` gave it.
+    let search = unsafe { &mut *search };
+    let Some(&peer) = search.peers.get(place as usize) else { return 0 };
+    if peer != 0 || place == 0 {
+        search.key.data.peer = peer;
+        if let Some(row) = POLICY.get(&search.key) {
+            search.found |= u32::from(row.verdict);
+        }
+    }
+    0
+}
+
+/// What is judged: in a map, since a program and all that it calls share 512 bytes of stack.
+#[repr(C)]
+pub struct Scratch {
+    flow: Flow,
+    src: End,
+    dst: End,
+}
+
 /// Whether a packet may pass between two ends, of which those that are endpoints of this node may be policed. What may not is
 /// counted with its reason.
 ///
@@ -128,7 +159,14 @@ pub fn may_pass(
     if !is_policed(&src, &dst) {
         return Ok(true);
     }
-    judge(skb, &Flow::of_v4(skb, frame)?, frame.ip.l4, &src, &dst)
+    let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return Ok(false) };
+    // SAFETY: the row is this CPU's own, and no other program runs on it until this one has come to its verdict.
+    let scratch = unsafe { &mut *scratch };
+    (scratch.src, scratch.dst) = (src, dst);
+    if !note(skb, frame, &mut scratch.flow) {
+        return Err(Malformed);
+    }
+    Ok(judge(skb, frame.ip.l4, scratch))
 }
 
 #[inline(always)]
@@ -139,37 +177,57 @@ fn end(endpoint: Option<&Endpoint>) -> End {
     }
 }
 
-#[inline(always)]
-fn judge(skb: &Skb<'_>, flow: &Flow, l4: usize, src: &End, dst: &End) -> Result<bool, Malformed> {
-    let kernel = Kernel::at_link();
-    let mut flow = *flow;
+#[inline(never)]
+fn note(skb: &Skb<'_>, frame: &Frame, slot: &mut Flow) -> bool {
+    match Flow::of_v4(skb, frame) {
+        Ok(flow) => {
+            *slot = flow;
+            true
+        }
+        Err(Malformed) => false,
+    }
+}
+
+#[inline(never)]
+fn judge(skb: &Skb<'_>, l4: usize, scratch: &mut Scratch) -> bool {
+    let Scratch { flow, src, dst } = scratch;
     if flow.reports && concerns_known_flow(skb, l4) {
-        return Ok(true);
+        return true;
     }
-    if flow.part == Part::Later {
-        // SAFETY: the value is copied at once.
-        let Some(ports) = (unsafe { FRAGMENTS.get(flow.fragment_key()) }).copied() else {
-            count(Metric::DropFragment, skb.len());
-            return Ok(false);
-        };
-        (flow.src_port, flow.dst_port) = (ports.src, ports.dst);
+    if flow.part == Part::Later && !find_ports(flow) {
+        count(Metric::DropFragment, skb.len());
+        return false;
     }
-    let reason = match police(&kernel, &flow, src, dst) {
+    let reason = match police(&Kernel::at_link(), flow, src, dst) {
         Verdict::Pass => {
             if flow.part == Part::First {
-                let ports = FragmentPorts { src: flow.src_port, dst: flow.dst_port };
-                let _ = FRAGMENTS.insert(flow.fragment_key(), ports, 0);
+                keep_ports(flow);
             }
-            return Ok(true);
+            return true;
         }
         Verdict::Egress => Metric::DropEgressPolicy,
         Verdict::Ingress => Metric::DropIngressPolicy,
     };
     count(reason, skb.len());
-    Ok(false)
+    false
 }
 
+/// What an ICMP error may reach: the end of a flow that is known.
 #[inline(never)]
 fn concerns_known_flow(skb: &Skb<'_>, l4: usize) -> bool {
     Flow::reported_v4(skb, l4).is_some_and(|reported| is_related(&Kernel::at_link(), &reported))
+}
+
+/// The ports that the first fragment had.
+#[inline(never)]
+fn find_ports(flow: &mut Flow) -> bool {
+    // SAFETY: the value is copied at once.
+    let Some(ports) = (unsafe { FRAGMENTS.get(flow.fragment_key()) }).copied() else { return false };
+    (flow.src_port, flow.dst_port) = (ports.src, ports.dst);
+    true
+}
+
+#[inline(never)]
+fn keep_ports(flow: &Flow) {
+    let _ = FRAGMENTS.insert(flow.fragment_key(), FragmentPorts { src: flow.src_port, dst: flow.dst_port }, 0);
 }

@@ -5,8 +5,8 @@
 
 use aya_ebpf::{macros::classifier, programs::TcContext};
 use skep_abi::Metric;
-use skep_logic::{Frame, Malformed};
-use skep_programs::{DROP, ENDPOINTS, NEXT, Skb, count, may_pass};
+use skep_logic::Malformed;
+use skep_programs::{DROP, ENDPOINTS, NEXT, Skb, count, may_pass, parse};
 
 #[classifier]
 pub fn pod_ingress(ctx: TcContext) -> i32 {
@@ -19,8 +19,8 @@ pub fn pod_ingress(ctx: TcContext) -> i32 {
 
 #[inline(always)]
 fn admit(skb: &Skb<'_>) -> Result<i32, Malformed> {
-    let Some(frame) = Frame::parse(skb)? else { return Ok(NEXT) };
+    let Some(frame) = parse(skb)? else { return Ok(NEXT) };
     // SAFETY: the values are read at once; an update replaces an element and frees the old one after a grace period.
     let (src, dst) = unsafe { (ENDPOINTS.get(frame.ip.src), ENDPOINTS.get(frame.ip.dst)) };
-    Ok(if may_pass(skb, &frame, src, dst)? { NEXT } else { DROP })
+    Ok(if may_pass(skb, frame, src, dst)? { NEXT } else { DROP })
 }
