@@ -108,11 +108,8 @@ pub fn is_related<T: Policies>(tables: &T, reported: &Flow) -> bool {
 /// What the policies say of a connection that the packet's sender has opened, or else its receiver.
 #[inline(never)]
 pub fn evaluate<T: Policies>(tables: &T, flow: &Flow, src: &End, dst: &End, as_sent: bool) -> Verdict {
-    let (from, to, port) = if as_sent {
-        (&flow.src, &flow.dst, flow.dst_port)
-    } else {
-        (&flow.dst, &flow.src, flow.src_port)
-    };
+    let (from, to, port) =
+        if as_sent { (&flow.src, &flow.dst, flow.dst_port) } else { (&flow.dst, &flow.src, flow.src_port) };
     let (opener, target) = if as_sent { (src.flags, dst.flags) } else { (dst.flags, src.flags) };
     // Protocols without ports are allowed by rows for any port alone; an echo's id is none.
     let key = |direction| PolicyKey { subject: 0, peer: 0, direction, proto: flow.proto, port };

@@ -3,6 +3,7 @@
 
 mod node_port;
 mod pods;
+mod policy;
 mod programs;
 mod sockets;
 mod survival;
