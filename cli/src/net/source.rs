@@ -85,6 +85,42 @@ impl Source {
         }
     }
 
+    pub(super) async fn policy(&mut self) -> Result<Vec<v1::PolicyRow>> {
+        match self {
+            Source::Daemon(client) => {
+                Ok(client.list_policy(v1::ListPolicyRequest {}).await.map_err(told)?.into_inner().rows)
+            }
+            Source::Pins(kernel) => Ok(read::policy(kernel)?),
+        }
+    }
+
+    pub(super) async fn identities(&mut self) -> Result<Vec<v1::Identity>> {
+        match self {
+            Source::Daemon(client) => {
+                Ok(client.list_identities(v1::ListIdentitiesRequest {}).await.map_err(told)?.into_inner().identities)
+            }
+            Source::Pins(kernel) => Ok(read::identities(kernel)?),
+        }
+    }
+
+    pub(super) async fn flows(&mut self) -> Result<Vec<v1::Flow>> {
+        match self {
+            Source::Daemon(client) => {
+                Ok(client.list_flows(v1::ListFlowsRequest {}).await.map_err(told)?.into_inner().flows)
+            }
+            Source::Pins(kernel) => Ok(read::flows(kernel)?),
+        }
+    }
+
+    /// # Errors
+    /// No daemon answers: nobody else knows what the tables should hold.
+    pub(super) async fn verify(&mut self) -> Result<Vec<v1::Difference>> {
+        let Source::Daemon(client) = self else {
+            bail!("only the daemon knows what the tables should hold, and none answers: start the node with `skep up`");
+        };
+        Ok(client.verify(v1::VerifyRequest {}).await.map_err(told)?.into_inner().differences)
+    }
+
     /// Prints lines until the node, the reader or an interrupt ends it.
     pub(super) async fn debug(&mut self, out: &Out) -> Result<ExitCode> {
         let Source::Daemon(client) = self else {

@@ -7,9 +7,9 @@ use std::time::Instant;
 use skep_abi::{Endpoint, Ip4, NAME_POLICY, Name, NameKey, PolicyEpoch};
 use skep_datapath::{
     Difference, FlowEntry, IdentityEntry, PolicyDump, PolicyEntry, PolicyPlan, decode_flow, decode_identities,
-    decode_policy, fits, verify_policy,
+    decode_policy, fits, verify_policy, verify_services,
 };
-use skep_netmodel::{PolicyDelta, PolicyState};
+use skep_netmodel::{PolicyDelta, PolicyState, ServiceSpec};
 
 use crate::datapath::State;
 use crate::flows::now_s;
@@ -93,6 +93,17 @@ impl Inspector {
     /// A map cannot be read.
     pub fn verify_policy(&self, state: &PolicyState) -> Result<Vec<Difference>, Error> {
         Ok(verify_policy(state, &self.policy_dump()?))
+    }
+
+    /// Where the service tables differ from what they should be.
+    ///
+    /// # Errors
+    /// A map cannot be read.
+    pub fn verify_services<'a>(
+        &self,
+        specs: impl IntoIterator<Item = &'a ServiceSpec>,
+    ) -> Result<Vec<Difference>, Error> {
+        Ok(verify_services(specs, &self.dump()?))
     }
 
     fn policy_dump(&self) -> Result<PolicyDump, Error> {

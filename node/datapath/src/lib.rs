@@ -19,6 +19,7 @@ mod policy_rows;
 mod range;
 mod restore;
 mod tables;
+mod verify;
 
 pub use decode::{BackendRow, ServiceRow, decode_services};
 pub use plan::{Full, Plan};
@@ -29,3 +30,4 @@ pub use policy_rows::{
 pub use range::{Range, Ranges};
 pub use restore::Dump;
 pub use tables::{Limits, Tables};
+pub use verify::verify_services;

@@ -87,6 +87,14 @@ pub struct Difference {
     pub held: String,
 }
 
+impl Difference {
+    /// Of a table whose desired content is not all known yet.
+    pub fn unknown(table: &'static str) -> Self {
+        let (key, desired) = ("all".to_owned(), "not all objects are known yet".to_owned());
+        Self { table, key, desired, held: "what was there before".to_owned() }
+    }
+}
+
 /// Rows by the texts of their ids.
 pub fn decode_policy(dump: &PolicyDump) -> Vec<PolicyEntry> {
     let mut entries: Vec<PolicyEntry> = dump.rows.iter().map(|(key, row)| decode_row(key, row, &dump.names)).collect();

@@ -1,18 +1,19 @@
 //! The node daemon: preflight, start, adoption and stop of all that runs on a node.
 //!
 //! [`run`] brings up, in this order: the node's cgroup, the datapath, the pods' network, the node's socket, containerd, and then
-//! at the same time the agent and the loop that writes Services into the kernel. [`clean`] removes what a killed node left.
+//! at the same time the agent and the loops that write Services and policy into the kernel. [`clean`] removes what a killed node left.
 //!
 //! Invariants: one daemon per state directory, by a lock that dies with it; a daemon that starts finds pods, translation and
 //! network of the one before it in use, and changes nothing of them until it knows better; nothing of a Service is removed
-//! before the first full view of the cluster.
+//! or a policy before the first full view of the cluster; a pod that policy may select is policed before it runs.
 //!
-//! Tasks: the service loop, the agent, the socket's server, and containerd's supervisor; all end before [`run`] returns.
+//! Tasks: the service loop, the policy loop, the collection of flows, the agent, the socket's server, and containerd's supervisor; all end before [`run`] returns.
 
 mod endpoints;
 mod lock;
 mod node;
 mod options;
+mod policy;
 mod preflight;
 mod services;
 mod socket;
@@ -27,7 +28,6 @@ use tokio_util::sync::CancellationToken;
 
 use self::lock::Lock;
 use self::node::Node;
-use self::tables::KernelTables;
 
 pub use options::Options;
 
@@ -72,10 +72,13 @@ async fn serve(
     serving_tls: Arc<rustls::ServerConfig>,
     stop: &CancellationToken,
 ) -> Result<()> {
-    let datapath = node.datapath.clone().context("the datapath is not open")?;
-    let tables = Arc::new(KernelTables::new(datapath));
+    let tables = node.tables.clone().context("the datapath is not open")?;
+    let policing = node.policing.clone().context("the datapath is not open")?;
     let timing = Arc::clone(&node.programming);
     let services = tokio::spawn(services::run(client.clone(), tables, timing, stop.clone()));
+    let timing = Arc::clone(&node.policy_timing);
+    let policy = tokio::spawn(policy::run(client.clone(), Arc::clone(&policing), timing, stop.clone()));
+    let sweep = tokio::spawn(policy::sweep(policing, stop.clone()));
     let agent = skep_agent::Options {
         pod_cidr: options.pod_cidr.to_string(),
         cgroup_parent: options.cgroup(),
@@ -95,6 +98,8 @@ async fn serve(
     let ended = skep_agent::run(agent, client, stop.clone()).await.context("node agent");
     stop.cancel();
     services.await.context("the service loop panicked")?;
+    policy.await.context("the policy loop panicked")?;
+    sweep.await.context("the collection of flows panicked")?;
     ended
 }
 
