@@ -27,7 +27,18 @@ impl PodLinks {
         self.desired.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes over the pods of an earlier daemon, and forgets endpoints whose pod went while no daemon was there.
+    /// Whether the kernel has this very pod already, as a daemon before this one has left it.
+    fn is_known(&self, spec: &EndpointSpec) -> Result<bool> {
+        let rows = self.datapath.inspect().endpoints().context("read endpoints")?;
+        Ok(rows.iter().any(|row| {
+            row.address == spec.address
+                && row.pod == spec.pod
+                && row.ifindex == spec.ifindex
+                && row.pod_mac == spec.pod_mac
+        }))
+    }
+
+    /// Forgets endpoints whose pod went while no daemon was there.
     ///
     /// # Errors
     /// The tables cannot be read or written.
@@ -38,14 +49,6 @@ impl PodLinks {
                 self.datapath.detach_pod_link(row.ifindex)?;
             }
         }
-        for one in attachments {
-            // A veth of an earlier version has not all of this one's programs.
-            self.datapath.attach_pod_link(one.host_ifindex)?;
-            if !one.pod_name.is_empty() {
-                self.policing.adopt(IpAddr::V4(one.address), &one.pod_namespace, &one.pod_name);
-            }
-            self.desired().insert(one.address, spec(one));
-        }
         Ok(())
     }
 }
@@ -55,7 +58,9 @@ impl Endpoints for PodLinks {
         let spec = spec(attachment);
         // A sandbox that belongs to no pod is selected by no policy.
         if !attachment.pod_name.is_empty() {
-            self.policing.attach(IpAddr::V4(attachment.address), &attachment.pod_namespace, &attachment.pod_name)?;
+            let known = self.is_known(&spec)?;
+            let (namespace, name) = (&attachment.pod_namespace, &attachment.pod_name);
+            self.policing.attach(IpAddr::V4(attachment.address), namespace, name, known)?;
         }
         self.datapath.attach_pod_link(attachment.host_ifindex)?;
         self.datapath.upsert_endpoint(&spec)?;

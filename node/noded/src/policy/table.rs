@@ -56,24 +56,21 @@ impl Policing {
         &self.datapath
     }
 
-    /// A pod of an earlier daemon: what is in force for it stays so until everything is known.
-    pub(crate) fn adopt(&self, address: IpAddr, namespace: &str, name: &str) {
-        let mut state = self.state();
-        state.model.attach(address, namespace, name);
-        state.model.take_delta();
-    }
-
-    /// A pod is to run here. It is policed when this returns, if any policy selects it or may.
+    /// A pod is to run here. It is policed when this returns, if any policy selects it or may. One that an earlier daemon has `known`
+    /// keeps what is in force for it until everything is known.
     ///
     /// # Errors
     /// The tables refuse.
-    pub(crate) fn attach(&self, address: IpAddr, namespace: &str, name: &str) -> Result<()> {
+    pub(crate) fn attach(&self, address: IpAddr, namespace: &str, name: &str, known: bool) -> Result<()> {
         let mut state = self.state();
         state.model.attach(address, namespace, name);
         if state.trusted {
             return state.write(&self.datapath).map(drop);
         }
         let delta = state.model.take_delta();
+        if known {
+            return Ok(());
+        }
         let own = delta.endpoints.get(&address).map(|policed| (address, *policed));
         let delta = PolicyDelta { endpoints: own.into_iter().collect(), ..PolicyDelta::default() };
         self.datapath.apply_policy(&delta, state.model.state())?;
