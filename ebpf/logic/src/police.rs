@@ -24,6 +24,8 @@ pub trait Policies: Flows {
     fn block(&self, addr: &Ip16) -> u32;
     /// Whether an address is the node's own.
     fn is_node(&self, addr: &Ip16) -> bool;
+    /// Whether the packet comes from the node's stack, which alone may use the node's addresses.
+    fn is_from_stack(&self) -> bool;
     /// Generation of the tables.
     fn generation(&self) -> u32;
     /// Seconds of the monotonic clock.
@@ -116,7 +118,8 @@ pub fn evaluate<T: Policies>(tables: &T, flow: &Flow, src: &End, dst: &End, as_s
     if opener & EP_EGRESS != 0 && !allows(tables, &key(POLICY_EGRESS), from, to) {
         return Verdict::Egress;
     }
-    if target & EP_INGRESS != 0 && !tables.is_node(from) && !allows(tables, &key(POLICY_INGRESS), to, from) {
+    let by_node = (!as_sent || tables.is_from_stack()) && tables.is_node(from);
+    if target & EP_INGRESS != 0 && !by_node && !allows(tables, &key(POLICY_INGRESS), to, from) {
         return Verdict::Ingress;
     }
     Verdict::Pass

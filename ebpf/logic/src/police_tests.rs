@@ -29,6 +29,8 @@ struct Node {
     rows: BTreeMap<PolicyKey, u8>,
     now_s: Cell<u32>,
     generation: Cell<u32>,
+    /// Packets do not come from the node's stack.
+    spoofed: Cell<bool>,
 }
 
 impl Flows for Node {
@@ -88,6 +90,10 @@ impl Policies for Node {
 
     fn is_node(&self, addr: &Ip16) -> bool {
         *addr == Ip16::from(NODE)
+    }
+
+    fn is_from_stack(&self) -> bool {
+        !self.spoofed.get()
     }
 
     fn generation(&self) -> u32 {
@@ -174,6 +180,14 @@ fn the_node_reaches_its_pods_and_gets_answers() {
     assert_eq!(node.see(tcp((NODE, 9), (B, 80), TCP_SYN)), Verdict::Pass);
     assert_eq!(node.see(tcp((B, 80), (NODE, 9), TCP_SYN | TCP_ACK)), Verdict::Pass);
     assert_eq!(node.see(tcp((B, 81), (NODE, 9), TCP_SYN)), Verdict::Egress);
+    node.spoofed.set(true);
+    node.generation.set(1);
+    assert_eq!(node.see(tcp((B, 80), (NODE, 9), TCP_ACK)), Verdict::Pass, "a reply is a pod's own packet");
+    assert_eq!(
+        node.see(tcp((NODE, 10), (B, 80), TCP_SYN)),
+        Verdict::Ingress,
+        "who uses the node's address is not the node"
+    );
     assert_eq!(node.see(tcp((B, 1), (B, 2), TCP_SYN)), Verdict::Pass, "a pod reaches itself");
 }
 

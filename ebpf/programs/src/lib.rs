@@ -12,7 +12,7 @@ mod socket;
 pub use kernel::{Kernel, config, count, debugging};
 pub use maps::{CT_V4, ENDPOINTS, SOCK_ORIGIN, UDP_ORIGIN};
 pub use packet::{DROP, Field, NEXT, Skb, parse};
-pub use policing::may_pass;
+pub use policing::{may_enter, may_pass};
 pub use reverse::reverse;
 pub use socket::Call;
 

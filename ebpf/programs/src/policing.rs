@@ -102,6 +102,11 @@ impl Policies for Kernel {
     }
 
     #[inline(always)]
+    fn is_from_stack(&self) -> bool {
+        self.from_stack
+    }
+
+    #[inline(always)]
     fn generation(&self) -> u32 {
         POLICY_STATE.get(0).map_or(0, |state| state.generation)
     }
@@ -141,10 +146,11 @@ pub struct Scratch {
     flow: Flow,
     src: End,
     dst: End,
+    from_stack: bool,
 }
 
-/// Whether a packet may pass between two ends, of which those that are endpoints of this node may be policed. What may not is
-/// counted with its reason.
+/// Whether a packet that a pod or someone outside has sent may pass between two ends, of which those that are endpoints of this node may
+/// be policed. What may not is counted with its reason.
 ///
 /// # Errors
 /// Its transport header is cut short.
@@ -155,14 +161,32 @@ pub fn may_pass(
     src: Option<&Endpoint>,
     dst: Option<&Endpoint>,
 ) -> Result<bool, Malformed> {
-    let (src, dst) = (end(src), end(dst));
-    if !is_policed(&src, &dst) {
+    consider(skb, frame, &end(src), &end(dst), false)
+}
+
+/// The same of a packet that the node's stack sends to a pod.
+///
+/// # Errors
+/// Its transport header is cut short.
+#[inline(always)]
+pub fn may_enter(
+    skb: &Skb<'_>,
+    frame: &Frame,
+    src: Option<&Endpoint>,
+    dst: Option<&Endpoint>,
+) -> Result<bool, Malformed> {
+    consider(skb, frame, &end(src), &end(dst), true)
+}
+
+#[inline(always)]
+fn consider(skb: &Skb<'_>, frame: &Frame, src: &End, dst: &End, from_stack: bool) -> Result<bool, Malformed> {
+    if !is_policed(src, dst) {
         return Ok(true);
     }
     let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return Ok(false) };
     // SAFETY: the row is this CPU's own, and no other program runs on it until this one has come to its verdict.
     let scratch = unsafe { &mut *scratch };
-    (scratch.src, scratch.dst) = (src, dst);
+    (scratch.src, scratch.dst, scratch.from_stack) = (*src, *dst, from_stack);
     if !note(skb, frame, &mut scratch.flow) {
         return Err(Malformed);
     }
@@ -190,7 +214,9 @@ fn note(skb: &Skb<'_>, frame: &Frame, slot: &mut Flow) -> bool {
 
 #[inline(never)]
 fn judge(skb: &Skb<'_>, l4: usize, scratch: &mut Scratch) -> bool {
-    let Scratch { flow, src, dst } = scratch;
+    let Scratch { flow, src, dst, from_stack } = scratch;
+    let mut kernel = Kernel::at_link();
+    kernel.from_stack = *from_stack;
     if flow.reports && concerns_known_flow(skb, l4) {
         return true;
     }
@@ -198,7 +224,7 @@ fn judge(skb: &Skb<'_>, l4: usize, scratch: &mut Scratch) -> bool {
         count(Metric::DropFragment, skb.len());
         return false;
     }
-    let reason = match police(&Kernel::at_link(), flow, src, dst) {
+    let reason = match police(&kernel, flow, src, dst) {
         Verdict::Pass => {
             if flow.part == Part::First {
                 keep_ports(flow);

@@ -6,7 +6,7 @@
 use aya_ebpf::{macros::classifier, programs::TcContext};
 use skep_abi::Metric;
 use skep_logic::Malformed;
-use skep_programs::{DROP, ENDPOINTS, NEXT, Skb, count, may_pass, parse};
+use skep_programs::{DROP, ENDPOINTS, NEXT, Skb, count, may_enter, parse};
 
 #[classifier]
 pub fn pod_ingress(ctx: TcContext) -> i32 {
@@ -22,5 +22,5 @@ fn admit(skb: &Skb<'_>) -> Result<i32, Malformed> {
     let Some(frame) = parse(skb)? else { return Ok(NEXT) };
     // SAFETY: the values are read at once; an update replaces an element and frees the old one after a grace period.
     let (src, dst) = unsafe { (ENDPOINTS.get(frame.ip.src), ENDPOINTS.get(frame.ip.dst)) };
-    Ok(if may_pass(skb, frame, src, dst)? { NEXT } else { DROP })
+    Ok(if may_enter(skb, frame, src, dst)? { NEXT } else { DROP })
 }
