@@ -2,6 +2,7 @@
 
 mod find;
 mod output;
+mod policy;
 mod source;
 mod table;
 
@@ -22,10 +23,13 @@ Examples:
   skep net service get 10.96.0.10:53/UDP      what answers there
   skep net backend list -o yaml
   skep net endpoint get 10.42.0.7
+  skep net policy get default/web             rules of a policy, or about a pod's address
+  skep net ct get 10.42.0.7
+  skep net verify
   skep net prog list
   skep net debug                              follow the programs' own lines
 
-Exit codes: 0 done, 1 failed or not found, 2 wrong usage.";
+Exit codes: 0 done, 1 failed, not found or different, 2 wrong usage.";
 
 /// Arguments of `skep net`.
 #[derive(clap::Args)]
@@ -73,6 +77,19 @@ enum Noun {
     /// Programs: what is loaded, and where it is attached.
     #[command(subcommand)]
     Prog(List),
+    /// Policy: who may exchange what with the pods of this node, and the rule that says so.
+    #[command(subcommand)]
+    Policy(Lookup),
+    /// Identities: what policies know pods and address blocks by.
+    #[command(subcommand, visible_alias = "id")]
+    Identity(Lookup),
+    /// Connections of policed pods.
+    #[command(subcommand)]
+    Ct(Lookup),
+    /// Drops: how many packets and connections, and why.
+    Drops,
+    /// Hold what the kernel should hold against what it holds; exits with 1 where they differ.
+    Verify,
     /// Follow the programs' own debug lines until interrupted. They cost time while this runs.
     Debug,
 }
@@ -81,7 +98,8 @@ enum Noun {
 enum Lookup {
     /// All of them.
     List,
-    /// Those that match: NAMESPACE/NAME, NAMESPACE/NAME:PORT, ADDRESS, ADDRESS:PORT or ADDRESS:PORT/PROTOCOL.
+    /// Those that match: NAMESPACE/NAME, NAMESPACE/NAME:PORT, ADDRESS, ADDRESS:PORT, ADDRESS:PORT/PROTOCOL,
+    /// or the id of an identity.
     Get {
         /// What to look for.
         target: String,
@@ -133,6 +151,32 @@ async fn answer(args: NetArgs) -> Result<ExitCode> {
         }
         Noun::Map(List::List) => out.rows(&source.maps().await?, table::maps),
         Noun::Prog(List::List) => out.rows(&source.programs().await?, table::programs),
+        Noun::Policy(Lookup::List) => out.rows(&source.policy().await?, policy::rows),
+        Noun::Policy(Lookup::Get { target }) => {
+            let identities = source.identities().await?;
+            let found = policy::find_rows(source.policy().await?, &identities, &target);
+            found_or_not(&out, "policy", &target, &found, policy::rows)
+        }
+        Noun::Identity(Lookup::List) => out.rows(&source.identities().await?, policy::identities),
+        Noun::Identity(Lookup::Get { target }) => {
+            let found = policy::find_identities(source.identities().await?, &target);
+            found_or_not(&out, "identity", &target, &found, policy::identities)
+        }
+        Noun::Ct(Lookup::List) => out.rows(&source.flows().await?, policy::flows),
+        Noun::Ct(Lookup::Get { target }) => {
+            let found = policy::find_flows(source.flows().await?, &target);
+            found_or_not(&out, "ct", &target, &found, policy::flows)
+        }
+        Noun::Drops => {
+            let counters = source.status().await?.counters;
+            let drops: Vec<v1::Counter> = counters.into_iter().filter(|one| one.drop).collect();
+            out.rows(&drops, policy::drops)
+        }
+        Noun::Verify => {
+            let differences = source.verify().await?;
+            out.rows(&differences, policy::differences)?;
+            Ok(if differences.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
         Noun::Debug => source.debug(&out).await,
     }
 }

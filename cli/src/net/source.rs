@@ -16,7 +16,7 @@ const SOCKET: &str = "run/skep.sock";
 pub(super) enum Source {
     Daemon(InspectClient<Channel>),
     /// Names of interfaces are unknown: they belong to the node's network namespace.
-    Pins(Inspector),
+    Pins(Box<Inspector>),
 }
 
 impl Source {
@@ -34,7 +34,7 @@ impl Source {
         let name = name.map(str::to_owned).or_else(|| node_of(&socket));
         if let Some(kernel) = name.and_then(|name| Inspector::open(&pin_dir(&name)).ok()) {
             eprintln!("skep: no daemon answers on {}; this is what the kernel still holds", socket.display());
-            return Ok(Source::Pins(kernel));
+            return Ok(Source::Pins(Box::new(kernel)));
         }
         bail!(
             "no node answers on {}: start it with `skep up`, or name its socket with --socket; reading it needs root",
@@ -83,6 +83,42 @@ impl Source {
             }
             Source::Pins(kernel) => Ok(read::programs(kernel, false)?),
         }
+    }
+
+    pub(super) async fn policy(&mut self) -> Result<Vec<v1::PolicyRow>> {
+        match self {
+            Source::Daemon(client) => {
+                Ok(client.list_policy(v1::ListPolicyRequest {}).await.map_err(told)?.into_inner().rows)
+            }
+            Source::Pins(kernel) => Ok(read::policy(kernel)?),
+        }
+    }
+
+    pub(super) async fn identities(&mut self) -> Result<Vec<v1::Identity>> {
+        match self {
+            Source::Daemon(client) => {
+                Ok(client.list_identities(v1::ListIdentitiesRequest {}).await.map_err(told)?.into_inner().identities)
+            }
+            Source::Pins(kernel) => Ok(read::identities(kernel)?),
+        }
+    }
+
+    pub(super) async fn flows(&mut self) -> Result<Vec<v1::Flow>> {
+        match self {
+            Source::Daemon(client) => {
+                Ok(client.list_flows(v1::ListFlowsRequest {}).await.map_err(told)?.into_inner().flows)
+            }
+            Source::Pins(kernel) => Ok(read::flows(kernel)?),
+        }
+    }
+
+    /// # Errors
+    /// No daemon answers: nobody else knows what the tables should hold.
+    pub(super) async fn verify(&mut self) -> Result<Vec<v1::Difference>> {
+        let Source::Daemon(client) = self else {
+            bail!("only the daemon knows what the tables should hold, and none answers: start the node with `skep up`");
+        };
+        Ok(client.verify(v1::VerifyRequest {}).await.map_err(told)?.into_inner().differences)
     }
 
     /// Prints lines until the node, the reader or an interrupt ends it.

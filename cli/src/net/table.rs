@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use skep_observe::v1;
 
-fn table(columns: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+pub(super) fn table(columns: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(columns);
     for row in rows {
@@ -142,6 +142,13 @@ pub(super) fn status(status: &v1::Status) -> String {
             one.p50_ms, one.p99_ms, one.max_ms, one.last_ms, one.count
         );
     }
+    if let Some(one) = status.policy.as_ref().filter(|one| one.count > 0) {
+        let _ = writeln!(
+            out,
+            "Policy change to kernel: p50 {:.2} ms, p99 {:.2} ms, max {:.2} ms, last {:.2} ms, {} changes",
+            one.p50_ms, one.p99_ms, one.max_ms, one.last_ms, one.count
+        );
+    }
     let row = |one: &v1::Counter| vec![one.name.clone(), one.packets.to_string(), one.bytes.to_string()];
     let counters = table(&["COUNTER", "PACKETS", "BYTES"], status.counters.iter().map(row));
     let _ = writeln!(out, "\n{counters}");
@@ -154,7 +161,7 @@ fn frontend(one: &v1::Service) -> String {
     format!("{address}:{}", one.port)
 }
 
-fn or_dash(text: &str) -> String {
+pub(super) fn or_dash(text: &str) -> String {
     if text.is_empty() { "-".to_owned() } else { text.to_owned() }
 }
 

@@ -31,6 +31,7 @@ impl Registry {
             resource::<kinds::CertificateSigningRequests>(),
             resource::<kinds::Leases>(),
             resource::<kinds::EndpointSlices>(),
+            resource::<kinds::NetworkPolicies>(),
         ];
         Self { resources }
     }

@@ -15,6 +15,6 @@ pub struct Endpoint {
     pub host_mac: Mac,
     /// Address of the pod's side.
     pub pod_mac: Mac,
-    /// Reserved for what is policed; 0.
+    /// [`crate::EP_INGRESS`], [`crate::EP_EGRESS`].
     pub flags: u32,
 }

@@ -10,25 +10,36 @@ mod affinity;
 mod config;
 mod conntrack;
 mod endpoint;
+mod flow;
 mod map;
 mod metric;
 mod name;
 mod net;
 mod origin;
+mod policy;
 mod service;
 
 pub use affinity::{AFFINITY_ADDRESS, Affinity, AffinityKey};
 pub use config::{CONFIG_DEBUG, Config};
 pub use conntrack::{CT_FORWARD, CT_REVERSE, CtKeyV4, CtV4};
 pub use endpoint::{Endpoint, Mac};
+pub use flow::{
+    CT_ANSWERED, CT_DENIED, CT_FIN_HIGH, CT_FIN_LOW, CT_ORIGIN_LOW, CT_PRESENT, CT_RESET, CT_SHARE_MAX, Ct, CtKey,
+};
 pub use map::{
-    ABI_VERSION, AFFINITY, BACKENDS_V4, CONFIG, CT_V4, ENDPOINTS, F_MMAPABLE, F_NO_PREALLOC, LOGS, MAPS, METRICS,
-    MapKind, MapSpec, NAMES, NODE_ADDRS, SOCK_ORIGIN, SVC_V4, UDP_ORIGIN, size,
+    ABI_VERSION, AFFINITY, BACKENDS_V4, BLOCKS, CONFIG, CT, CT_BRIEF, CT_SHARE, CT_V4, ENDPOINTS, F_MMAPABLE,
+    F_NO_PREALLOC, FRAGMENTS, IDENTITIES, LOGS, MAPS, METRICS, MapKind, MapSpec, NAMES, NODE_ADDRS, POLICY,
+    POLICY_STATE, SOCK_ORIGIN, SVC_V4, UDP_ORIGIN, size,
 };
 pub use metric::{Counter, Metric};
-pub use name::{NAME_ENDPOINT, NAME_LEN_MAX, NAME_SERVICE, Name, NameKey};
-pub use net::{Be16, Ip4, PROTO_TCP, PROTO_UDP};
+pub use name::{NAME_ENDPOINT, NAME_LEN_MAX, NAME_POLICY, NAME_SERVICE, Name, NameKey};
+pub use net::{Be16, Ip4, PROTO_ICMP, PROTO_SCTP, PROTO_TCP, PROTO_UDP};
 pub use origin::{Origin, SockOrigin, UdpOriginKey};
+pub use policy::{
+    BlockPrefix, EP_EGRESS, EP_INGRESS, FragmentKey, FragmentPorts, Ip16, PEER_ANY_POD, PEER_ANYONE, POLICY_ALLOW,
+    POLICY_BITS, POLICY_BITS_PEER, POLICY_BITS_PROTO, POLICY_DENY, POLICY_EGRESS, POLICY_INGRESS, Peer, PolicyEpoch,
+    PolicyKey, PolicyPrefix, PolicyRow,
+};
 pub use service::{
     BACKEND_TERMINATING, BackendV4, SCOPE_EXTERNAL, SCOPE_INTERNAL, SVC_EXTERNAL, SVC_NODE_PORT, SVC_TWO_SCOPES,
     SvcKeyV4, SvcV4,
@@ -64,4 +75,15 @@ layout! {
     Counter = 16,
     NameKey = 8,
     Name = 256,
+    Ip16 = 16,
+    PolicyKey = 12,
+    PolicyPrefix = 16,
+    PolicyRow = 8,
+    Peer = 8,
+    BlockPrefix = 20,
+    PolicyEpoch = 4,
+    CtKey = 40,
+    Ct = 16,
+    FragmentKey = 40,
+    FragmentPorts = 4,
 }

@@ -1,12 +1,13 @@
 //! The maps: names, kinds, layouts, flags and default sizes, for the programs and for the check before a pinned one is adopted.
 
 use crate::{
-    Affinity, AffinityKey, BackendV4, Config, Counter, CtKeyV4, CtV4, Endpoint, Ip4, Metric, Name, NameKey, Origin,
-    SockOrigin, SvcKeyV4, SvcV4, UdpOriginKey,
+    Affinity, AffinityKey, BackendV4, BlockPrefix, Config, Counter, Ct, CtKey, CtKeyV4, CtV4, Endpoint, FragmentKey,
+    FragmentPorts, Ip4, Ip16, Metric, Name, NameKey, Origin, Peer, PolicyEpoch, PolicyPrefix, PolicyRow, SockOrigin,
+    SvcKeyV4, SvcV4, UdpOriginKey,
 };
 
 /// Raised with every change of a layout or of a meaning in this crate.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// `BPF_F_NO_PREALLOC`.
 pub const F_NO_PREALLOC: u32 = 1;
@@ -31,6 +32,20 @@ pub mod size {
     pub const NODE_ADDRS: usize = 256;
     /// `NAMES`.
     pub const NAMES: usize = 131_072;
+    /// `IDENTITIES`.
+    pub const IDENTITIES: usize = 262_144;
+    /// `BLOCKS`.
+    pub const BLOCKS: usize = 65_536;
+    /// `POLICY`.
+    pub const POLICY: usize = 1_048_576;
+    /// `CT`.
+    pub const CT: usize = 262_144;
+    /// `CT_BRIEF`.
+    pub const CT_BRIEF: usize = 65_536;
+    /// `CT_SHARE`: more than `ENDPOINTS` has ids.
+    pub const CT_SHARE: usize = 8_192;
+    /// `FRAGMENTS`.
+    pub const FRAGMENTS: usize = 8_192;
 }
 
 /// `bpf_map_type` of the kernel, those in use.
@@ -45,6 +60,8 @@ pub enum MapKind {
     PerCpuArray = 6,
     /// `BPF_MAP_TYPE_LRU_HASH`
     LruHash = 9,
+    /// `BPF_MAP_TYPE_LPM_TRIE`
+    LpmTrie = 11,
     /// `BPF_MAP_TYPE_SK_STORAGE`
     SkStorage = 24,
     /// `BPF_MAP_TYPE_RINGBUF`
@@ -59,6 +76,7 @@ impl MapKind {
             Self::Array => "array",
             Self::PerCpuArray => "percpu_array",
             Self::LruHash => "lru_hash",
+            Self::LpmTrie => "lpm_trie",
             Self::SkStorage => "sk_storage",
             Self::RingBuf => "ringbuf",
         }
@@ -109,6 +127,22 @@ pub const ENDPOINTS: MapSpec = map::<Ip4, Endpoint>("ENDPOINTS", MapKind::Hash, 
 pub const CT_V4: MapSpec = map::<CtKeyV4, CtV4>("CT_V4", MapKind::LruHash, 0, size::CT_V4);
 /// The node's own addresses, where node ports answer.
 pub const NODE_ADDRS: MapSpec = map::<Ip4, u32>("NODE_ADDRS", MapKind::Hash, 0, size::NODE_ADDRS);
+/// Pods of the cluster.
+pub const IDENTITIES: MapSpec = map::<Ip16, Peer>("IDENTITIES", MapKind::Hash, F_NO_PREALLOC, size::IDENTITIES);
+/// Address blocks that policies speak of.
+pub const BLOCKS: MapSpec = map::<BlockPrefix, u32>("BLOCKS", MapKind::LpmTrie, F_NO_PREALLOC, size::BLOCKS);
+/// Allowed traffic.
+pub const POLICY: MapSpec = map::<PolicyPrefix, PolicyRow>("POLICY", MapKind::LpmTrie, F_NO_PREALLOC, size::POLICY);
+/// What the flow tables need to know of the policy tables.
+pub const POLICY_STATE: MapSpec = map::<u32, PolicyEpoch>("POLICY_STATE", MapKind::Array, 0, 1);
+/// Answered flows of policed endpoints. Nothing is evicted here.
+pub const CT: MapSpec = map::<CtKey, Ct>("CT", MapKind::Hash, F_NO_PREALLOC, size::CT);
+/// Their beginnings and ends, and what is beyond an endpoint's share.
+pub const CT_BRIEF: MapSpec = map::<CtKey, Ct>("CT_BRIEF", MapKind::LruHash, 0, size::CT_BRIEF);
+/// Entries of `CT` by the endpoint that opened them.
+pub const CT_SHARE: MapSpec = map::<u32, u32>("CT_SHARE", MapKind::Array, 0, size::CT_SHARE);
+/// Ports of datagrams whose fragments are on their way.
+pub const FRAGMENTS: MapSpec = map::<FragmentKey, FragmentPorts>("FRAGMENTS", MapKind::LruHash, 0, size::FRAGMENTS);
 /// Settings of the programs.
 pub const CONFIG: MapSpec = map::<u32, Config>("CONFIG", MapKind::Array, 0, 1);
 /// Counters.
@@ -120,7 +154,7 @@ pub const LOGS: MapSpec =
     MapSpec { name: "AYA_LOGS", kind: MapKind::RingBuf, key_size: 0, value_size: 0, flags: 0, entries: 1 << 17 };
 
 /// Every map of a node.
-pub const MAPS: [MapSpec; 12] = [
+pub const MAPS: [MapSpec; 20] = [
     SVC_V4,
     BACKENDS_V4,
     SOCK_ORIGIN,
@@ -133,4 +167,12 @@ pub const MAPS: [MapSpec; 12] = [
     METRICS,
     NAMES,
     LOGS,
+    IDENTITIES,
+    BLOCKS,
+    POLICY,
+    POLICY_STATE,
+    CT,
+    CT_BRIEF,
+    CT_SHARE,
+    FRAGMENTS,
 ];

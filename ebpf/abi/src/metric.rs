@@ -12,6 +12,12 @@ pub enum Metric {
     DropMalformed = 3,
     /// A table that the flow needs an entry in refused it.
     DropTableFull = 4,
+    /// No policy of the destination allows it.
+    DropIngressPolicy = 16,
+    /// No policy of the source allows it.
+    DropEgressPolicy = 17,
+    /// A fragment for a policed pod came without the first one, which says the ports.
+    DropFragment = 18,
     /// A program of the node was kept from binding a port that is a Service's.
     BindRefused = 32,
     /// A `connect` was translated.
@@ -26,6 +32,8 @@ pub enum Metric {
     NodePortForward = 68,
     /// A reply of a node port's backend was translated.
     NodePortReverse = 69,
+    /// A flow was looked up in the policy tables.
+    PolicyLookup = 80,
 }
 
 impl Metric {
@@ -33,11 +41,14 @@ impl Metric {
     pub const ROWS: u32 = 128;
 
     /// Every metric, by number.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 15] = [
         Self::DropNoBackend,
         Self::DropBackendRace,
         Self::DropMalformed,
         Self::DropTableFull,
+        Self::DropIngressPolicy,
+        Self::DropEgressPolicy,
+        Self::DropFragment,
         Self::BindRefused,
         Self::Connect,
         Self::SendMsg,
@@ -45,6 +56,7 @@ impl Metric {
         Self::PodToStack,
         Self::NodePortForward,
         Self::NodePortReverse,
+        Self::PolicyLookup,
     ];
 
     /// Its name in tables and metrics.
@@ -54,6 +66,9 @@ impl Metric {
             Self::DropBackendRace => "backend_race",
             Self::DropMalformed => "malformed",
             Self::DropTableFull => "table_full",
+            Self::DropIngressPolicy => "ingress_policy",
+            Self::DropEgressPolicy => "egress_policy",
+            Self::DropFragment => "fragment",
             Self::BindRefused => "bind_refused",
             Self::Connect => "connect",
             Self::SendMsg => "sendmsg",
@@ -61,6 +76,7 @@ impl Metric {
             Self::PodToStack => "pod_to_stack",
             Self::NodePortForward => "node_port_forward",
             Self::NodePortReverse => "node_port_reverse",
+            Self::PolicyLookup => "policy_lookup",
         }
     }
 

@@ -5,6 +5,9 @@ pub const NAME_SERVICE: u32 = 1;
 /// Kind of [`NameKey::kind`]: an endpoint's pod, `namespace/name`.
 pub const NAME_ENDPOINT: u32 = 2;
 
+/// Kind of [`NameKey::kind`]: what an id of the policy tables stands for, `pods …`, `namespace …`, `block …` or `policy …`.
+pub const NAME_POLICY: u32 = 3;
+
 /// Longest name in bytes. Namespace and name have at most 63 and 253 bytes; a longer one is cut.
 pub const NAME_LEN_MAX: usize = 254;
 

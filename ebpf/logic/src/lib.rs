@@ -1,4 +1,4 @@
-//! Parsing, checksums and backend choice, generic over packet and maps, so that the host can test it.
+//! Parsing, checksums, backend choice, flows and policy, generic over packet and maps, so that the host can test it.
 //!
 //! The programs under `ebpf/programs` bring [`Tables`] and [`Packet`] for the kernel; the tests here bring vectors and
 //! hash maps. No loop is unbounded, nothing allocates, and every index is checked by the trait that it goes through.
@@ -8,11 +8,23 @@
 mod affinity;
 mod backend;
 mod checksum;
+mod conntrack;
+mod flow;
 mod node_port;
 mod packet;
+mod police;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod police_tests;
 
 pub use affinity::choose_affine;
 pub use backend::{Choice, Picked, Tables, choose, choose_sticky, is_same, lookup};
 pub use checksum::{Checksum, decrement_ttl};
+pub use conntrack::{
+    CLOSING_TIMEOUT_S, DATAGRAM_TIMEOUT_S, ESTABLISHED_TIMEOUT_S, Flows, Held, Place, SYN_TIMEOUT_S, is_closing,
+    is_expired, is_settled, timeout_s,
+};
+pub use flow::{Flow, Part};
 pub use node_port::{Forward, forward_keys, opens_flow};
 pub use packet::{ETH_LEN, Frame, HEADERS_LEN, HOP_LEN, Ipv4, Malformed, Packet, Ports, TCP_ACK, TCP_SYN};
+pub use police::{End, NAMES_MAX, Policies, Verdict, evaluate, is_policed, is_related, police};

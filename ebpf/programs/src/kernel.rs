@@ -14,19 +14,20 @@ use crate::maps::{AFFINITY, BACKENDS_V4, CONFIG, METRICS, NODE_ADDRS, SVC_V4};
 /// The node's maps, seen from a socket or from a packet.
 pub struct Kernel {
     socket: Option<*mut c_void>,
+    pub(crate) from_stack: bool,
 }
 
 impl Kernel {
     /// As a program at a socket sees them.
     #[inline(always)]
     pub fn at_socket(ctx: &SockAddrContext) -> Self {
-        Self { socket: Some(ctx.as_ptr()) }
+        Self { socket: Some(ctx.as_ptr()), from_stack: false }
     }
 
     /// As a program on a link sees them: no packet that arrives there has a loopback address.
     #[inline(always)]
     pub const fn at_link() -> Self {
-        Self { socket: None }
+        Self { socket: None, from_stack: false }
     }
 
     /// Whether loopback is the node's here, and not a pod's.

@@ -6,13 +6,15 @@ mod bind;
 mod kernel;
 mod maps;
 mod packet;
+mod policing;
 mod reverse;
 mod socket;
 
 pub use bind::guard_node_port;
 pub use kernel::{Kernel, config, count, debugging};
 pub use maps::{CT_V4, ENDPOINTS, SOCK_ORIGIN, UDP_ORIGIN};
-pub use packet::{DROP, Field, NEXT, Skb};
+pub use packet::{DROP, Field, NEXT, Skb, parse};
+pub use policing::{may_enter, may_pass};
 pub use reverse::reverse;
 pub use socket::Call;
 

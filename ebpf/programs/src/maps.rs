@@ -1,13 +1,18 @@
-//! The maps, as `skep-abi` describes them. All are pinned, so that every program and its successor share them.
+//! The maps, as `skep-abi` describes them. All are pinned, so that every program and its successor share them, but for `FRAME`
+//! and `SCRATCH`.
 
 use aya_ebpf::{
-    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, SkStorage},
+    btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, SkStorage},
     macros::btf_map,
 };
 use skep_abi::{
-    Affinity, AffinityKey, BackendV4, Config, Counter, CtKeyV4, CtV4, Endpoint, F_MMAPABLE, Ip4, Metric, Origin,
-    SockOrigin, SvcKeyV4, SvcV4, UdpOriginKey, size,
+    Affinity, AffinityKey, BackendV4, Config, Counter, Ct, CtKey, CtKeyV4, CtV4, Endpoint, F_MMAPABLE, F_NO_PREALLOC,
+    FragmentKey, FragmentPorts, Ip4, Ip16, Metric, Origin, Peer, PolicyEpoch, PolicyKey, PolicyRow, SockOrigin,
+    SvcKeyV4, SvcV4, UdpOriginKey, size,
 };
+use skep_logic::Frame;
+
+use crate::policing::Scratch;
 
 #[btf_map]
 pub static SVC_V4: HashMap<SvcKeyV4, SvcV4, { size::SVC_V4 }> = HashMap::new();
@@ -29,3 +34,23 @@ pub static NODE_ADDRS: HashMap<Ip4, u32, { size::NODE_ADDRS }> = HashMap::new();
 pub static CONFIG: Array<Config, 1> = Array::new();
 #[btf_map]
 pub static METRICS: PerCpuArray<Counter, { Metric::ROWS as usize }> = PerCpuArray::new();
+#[btf_map]
+pub static IDENTITIES: HashMap<Ip16, Peer, { size::IDENTITIES }, { F_NO_PREALLOC as usize }> = HashMap::new();
+#[btf_map]
+pub static BLOCKS: LpmTrie<[u8; 16], u32, { size::BLOCKS }> = LpmTrie::new();
+#[btf_map]
+pub static POLICY: LpmTrie<PolicyKey, PolicyRow, { size::POLICY }> = LpmTrie::new();
+#[btf_map]
+pub static POLICY_STATE: Array<PolicyEpoch, 1> = Array::new();
+#[btf_map]
+pub static CT: HashMap<CtKey, Ct, { size::CT }, { F_NO_PREALLOC as usize }> = HashMap::new();
+#[btf_map]
+pub static CT_BRIEF: LruHashMap<CtKey, Ct, { size::CT_BRIEF }> = LruHashMap::new();
+#[btf_map]
+pub static CT_SHARE: Array<u32, { size::CT_SHARE }> = Array::new();
+#[btf_map]
+pub static FRAGMENTS: LruHashMap<FragmentKey, FragmentPorts, { size::FRAGMENTS }> = LruHashMap::new();
+#[btf_map]
+pub static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
+#[btf_map]
+pub static FRAME: PerCpuArray<Frame, 1> = PerCpuArray::new();

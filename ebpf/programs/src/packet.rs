@@ -8,6 +8,9 @@ use aya_ebpf::{
 use skep_abi::{Be16, Endpoint, Ip4, PROTO_UDP};
 use skep_logic::{ETH_LEN, Frame, Ipv4, Malformed, Packet};
 
+use crate::maps::FRAME;
+use crate::may_pass;
+
 /// The next program on the link decides, and after the last one the stack.
 pub const NEXT: i32 = -1;
 /// The packet is dropped.
@@ -58,10 +61,16 @@ impl Skb<'_> {
         self.0.store(port_at, &new.1.bytes(), 0).map_err(|_| Malformed)
     }
 
-    /// Hands the packet to the pod behind an endpoint, as a router would: one hop less, and new Ethernet addresses. A packet that has no
-    /// hop left goes to the stack, which answers it.
+    /// Hands a packet that comes from no pod of this node to the pod behind an endpoint, if policy lets it.
     #[inline(always)]
     pub fn deliver(&self, frame: &Frame, endpoint: &Endpoint) -> Result<i32, Malformed> {
+        if may_pass(self, frame, None, Some(endpoint))? { self.hand_over(frame, endpoint) } else { Ok(DROP) }
+    }
+
+    /// Hands the packet to the pod behind an endpoint, as a router would: one hop less, and new Ethernet addresses. A packet that has no
+    /// hop left goes to the stack, which answers it.
+    #[inline(never)]
+    pub fn hand_over(&self, frame: &Frame, endpoint: &Endpoint) -> Result<i32, Malformed> {
         let Some(head) = frame.hop(endpoint.pod_mac, endpoint.host_mac) else { return Ok(NEXT) };
         self.0.store(0, &head, 0).map_err(|_| Malformed)?;
         // SAFETY: the helper takes no pointer.
@@ -89,5 +98,31 @@ impl Skb<'_> {
     #[inline(always)]
     pub fn len(&self) -> u32 {
         self.0.len()
+    }
+}
+
+/// Reads a packet's headers into this CPU's own row of a map: a program and all that it calls share 512 bytes of stack. They hold until
+/// the next call.
+#[inline(always)]
+pub fn parse<'a>(skb: &Skb<'_>) -> Result<Option<&'a Frame>, Malformed> {
+    let Some(slot) = FRAME.get_ptr_mut(0) else { return Err(Malformed) };
+    // SAFETY: the row is this CPU's own, and no other program runs on it until this one has come to its verdict.
+    let slot = unsafe { &mut *slot };
+    match parse_into(skb, slot) {
+        0 => Ok(Some(slot)),
+        1 => Ok(None),
+        _ => Err(Malformed),
+    }
+}
+
+#[inline(never)]
+fn parse_into(skb: &Skb<'_>, slot: &mut Frame) -> u32 {
+    match Frame::parse(skb) {
+        Ok(Some(frame)) => {
+            *slot = frame;
+            0
+        }
+        Ok(None) => 1,
+        Err(Malformed) => 2,
     }
 }

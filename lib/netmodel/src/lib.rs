@@ -4,17 +4,26 @@
 //! desired state that changed ([`Outcome`]). Only the Service that an object belongs to is computed again. The same objects give
 //! the same specs, whatever the order they came in.
 //!
+//! [`PolicyModel`] does the same for Pods, Namespaces and NetworkPolicies: identities, address blocks and rows of allowed traffic.
+//! [`reference`] says what the same objects allow by reading them, slowly; tests hold the rows, and the kernel, against it.
+//!
 //! A field that cannot be used never fails the whole: what is wrong with it is a [`Problem`] that names it, and the rest is
 //! served, as an API server of another make may let more pass than ours.
 
+mod identity;
 mod model;
 mod name;
+mod policy;
+pub mod reference;
+mod selector;
 mod service;
 mod slice;
 mod spec;
 mod traffic;
 
+pub use identity::{ANY_POD, ANYONE};
 pub use model::{Change, Model, Outcome, Problem};
 pub use name::{ObjectName, PortName};
+pub use policy::{Direction, PeerIds, Policed, PolicyDelta, PolicyModel, PolicyState, Ports, RowKey, Rule};
 pub use spec::{Backend, BackendState, Frontend, FrontendAddress, Protocol, Scope, ServiceSpec};
 pub use traffic::NodeIdentity;

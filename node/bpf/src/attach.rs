@@ -31,7 +31,8 @@ pub(crate) const TCX_EGRESS: u32 = 47;
 pub(crate) const LINK_CGROUP: u32 = 3;
 pub(crate) const LINK_TCX: u32 = 11;
 
-const POD: &str = "pod_";
+/// Programs of a pod's veth, at its host side, with the prefixes of their pins. What the pod may get is looked at before it can ask.
+const AT_POD: [(&str, &str, u32); 2] = [("podin_", "pod_ingress", TCX_EGRESS), ("pod_", "pod_egress", TCX_INGRESS)];
 
 /// Attaches the socket programs. `recvmsg` and `getpeername` come first, so that no reply of a translated socket is seen raw.
 pub(crate) fn attach_cgroup(pins: &Pins, programs: &Programs, cgroup: &Path) -> Result<(), Error> {
@@ -54,24 +55,29 @@ pub(crate) fn attach_uplink(pins: &Pins, programs: &Programs, name: &str) -> Res
     Ok(())
 }
 
-/// Attaches the program of a pod's veth, at its host side.
+/// Attaches the programs of a pod's veth.
 pub(crate) fn attach_pod(pins: &Pins, programs: &Programs, ifindex: u32) -> Result<(), Error> {
-    let target = Target::link(ifindex, TCX_INGRESS);
-    attach(pins, &format!("{POD}{ifindex}"), programs.get("pod_egress").as_fd(), &target)
+    for (prefix, program, attach_type) in AT_POD {
+        let target = Target::link(ifindex, attach_type);
+        attach(pins, &format!("{prefix}{ifindex}"), programs.get(program).as_fd(), &target)?;
+    }
+    Ok(())
 }
 
-/// Gives up a pod's attachment.
+/// Gives up a pod's attachments.
 pub(crate) fn detach_pod(pins: &Pins, ifindex: u32) -> Result<(), Error> {
-    unpin(&pins.link(&format!("{POD}{ifindex}")))
+    AT_POD.iter().try_for_each(|(prefix, _, _)| unpin(&pins.link(&format!("{prefix}{ifindex}"))))
 }
 
-/// Replaces the program of every pod's veth that a former daemon attached, and forgets those whose veth is gone.
+/// Replaces the programs of every pod's veth that a former daemon attached, and forgets those whose veth is gone.
 pub(crate) fn adopt_pods(pins: &Pins, programs: &Programs) -> Result<(), Error> {
     for name in pins.links()? {
-        let Some(ifindex) = name.strip_prefix(POD).and_then(|text| text.parse().ok()) else { continue };
+        let known = AT_POD.iter().find_map(|&(prefix, program, attach_type)| {
+            Some((name.strip_prefix(prefix)?.parse().ok()?, program, attach_type))
+        });
+        let Some((ifindex, program, attach_type)) = known else { continue };
         let path = pins.link(&name);
-        let target = Target::link(ifindex, TCX_INGRESS);
-        if !replace(&path, programs.get("pod_egress").as_fd(), &target)? {
+        if !replace(&path, programs.get(program).as_fd(), &Target::link(ifindex, attach_type))? {
             unpin(&path)?;
         }
     }

@@ -1,7 +1,8 @@
 //! A node's datapath.
 
+use std::collections::HashMap;
 use std::fs::File;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::path::PathBuf;
@@ -54,17 +55,19 @@ pub struct Sizes {
 pub struct Datapath {
     pins: Pins,
     programs: Programs,
-    inspector: Inspector,
+    pub(crate) inspector: Inspector,
     state: Mutex<State>,
     following: Arc<AtomicBool>,
     _lock: Flock<File>,
 }
 
 #[derive(Debug)]
-struct State {
+pub(crate) struct State {
     tables: Tables,
     rows: MappedRows,
     config: Config,
+    /// `EP_*` flags of endpoints, by address, whether they are there or not yet.
+    pub(crate) policed: HashMap<IpAddr, u32>,
 }
 
 /// What a change of the service tables took.
@@ -155,8 +158,9 @@ impl Datapath {
     /// # Errors
     /// A map cannot be written.
     pub fn upsert_endpoint(&self, spec: &EndpointSpec) -> Result<u32, Error> {
-        let _one_at_a_time = self.state();
-        endpoint::upsert(&self.inspector.maps, spec)
+        let state = self.state();
+        let flags = state.policed.get(&spec.address.into()).copied().unwrap_or(0);
+        endpoint::upsert(&self.inspector.maps, spec, flags)
     }
 
     /// A pod of this node is gone; `false` where it was not known.
@@ -168,7 +172,7 @@ impl Datapath {
         Ok(endpoint::remove(&self.inspector.maps, address)?.is_some())
     }
 
-    /// Attaches `pod_egress` to the host side of a pod's veth; done already is no error.
+    /// Attaches the programs of a pod's veth to its host side; done already is no error.
     ///
     /// # Errors
     /// The link is gone, or the kernel refuses.
@@ -228,7 +232,7 @@ impl Datapath {
         &self.inspector
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         // What a panic left half done is read from the kernel again by the next write that fails.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -288,7 +292,9 @@ fn restore(pins: &Pins, inspector: &Inspector, config: Config) -> Result<State, 
     let info: sys::MapInfo = sys::info(backends.as_fd()).context(|| "inspect map BACKENDS_V4".to_owned())?;
     let rows = MappedRows::new(backends.as_fd(), info.max_entries, true)?;
     let limits = Limits { heads: inspector.maps.services.info()?.max_entries, rows: info.max_entries };
-    Ok(State { tables: Tables::restore(limits, &inspector.dump()?), rows, config })
+    let endpoints = inspector.maps.endpoints.dump()?.into_iter();
+    let policed = endpoints.map(|(address, endpoint)| (Ipv4Addr::from(address).into(), endpoint.flags)).collect();
+    Ok(State { tables: Tables::restore(limits, &inspector.dump()?), rows, config, policed })
 }
 
 fn write_config(inspector: &Inspector, node_ports: &RangeInclusive<u16>) -> Result<Config, Error> {

@@ -23,15 +23,15 @@ pub struct EndpointSpec {
     pub pod: String,
 }
 
-/// Writes an endpoint; an address keeps its id. The name comes first, for whoever reads the tables.
-pub(crate) fn upsert(maps: &Maps, spec: &EndpointSpec) -> Result<u32, Error> {
+/// Writes an endpoint with its `EP_*` flags; an address keeps its id. The name comes first, for whoever reads the tables.
+pub(crate) fn upsert(maps: &Maps, spec: &EndpointSpec, flags: u32) -> Result<u32, Error> {
     let address = spec.address.into();
     let id = match maps.endpoints.get(&address)? {
         Some(held) => held.id,
         None => free_id(maps)?,
     };
     maps.names.put(&NameKey { kind: NAME_ENDPOINT, id }, &Name::new(&spec.pod))?;
-    let endpoint = Endpoint { ifindex: spec.ifindex, id, host_mac: spec.host_mac, pod_mac: spec.pod_mac, flags: 0 };
+    let endpoint = Endpoint { ifindex: spec.ifindex, id, host_mac: spec.host_mac, pod_mac: spec.pod_mac, flags };
     maps.endpoints.put(&address, &endpoint)?;
     Ok(id)
 }

@@ -6,8 +6,10 @@ use std::os::fd::AsFd as _;
 use std::path::Path;
 
 use skep_abi::{
-    BACKENDS_V4, CONFIG, CT_V4, Config, Counter, CtKeyV4, CtV4, ENDPOINTS, Endpoint, Ip4, MAPS, METRICS, Mac, MapKind,
-    MapSpec, Metric, NAME_ENDPOINT, NAME_SERVICE, NAMES, NODE_ADDRS, Name, NameKey, SVC_V4, SvcKeyV4, SvcV4,
+    BACKENDS_V4, BLOCKS, BlockPrefix, CONFIG, CT, CT_BRIEF, CT_SHARE, CT_V4, Config, Counter, Ct, CtKey, CtKeyV4, CtV4,
+    ENDPOINTS, Endpoint, IDENTITIES, Ip4, Ip16, MAPS, METRICS, Mac, MapKind, MapSpec, Metric, NAME_ENDPOINT,
+    NAME_SERVICE, NAMES, NODE_ADDRS, Name, NameKey, POLICY, POLICY_STATE, Peer, PolicyEpoch, PolicyPrefix, PolicyRow,
+    SVC_V4, SvcKeyV4, SvcV4,
 };
 use skep_datapath::{Dump, ServiceRow, decode_services};
 
@@ -27,6 +29,13 @@ pub(crate) struct Maps {
     pub(crate) config: Table<u32, Config>,
     pub(crate) names: Table<NameKey, Name>,
     pub(crate) flows: Table<CtKeyV4, CtV4>,
+    pub(crate) identities: Table<Ip16, Peer>,
+    pub(crate) blocks: Table<BlockPrefix, u32>,
+    pub(crate) policy: Table<PolicyPrefix, PolicyRow>,
+    pub(crate) policy_state: Table<u32, PolicyEpoch>,
+    pub(crate) ct: Table<CtKey, Ct>,
+    pub(crate) ct_brief: Table<CtKey, Ct>,
+    pub(crate) ct_share: Table<u32, u32>,
     metrics: Table<u32, Counter>,
 }
 
@@ -123,6 +132,13 @@ impl Inspector {
             config: Table::new(pins.require_map(&CONFIG)?, CONFIG),
             names: Table::new(pins.require_map(&NAMES)?, NAMES),
             flows: Table::new(pins.require_map(&CT_V4)?, CT_V4),
+            identities: Table::new(pins.require_map(&IDENTITIES)?, IDENTITIES),
+            blocks: Table::new(pins.require_map(&BLOCKS)?, BLOCKS),
+            policy: Table::new(pins.require_map(&POLICY)?, POLICY),
+            policy_state: Table::new(pins.require_map(&POLICY_STATE)?, POLICY_STATE),
+            ct: Table::new(pins.require_map(&CT)?, CT),
+            ct_brief: Table::new(pins.require_map(&CT_BRIEF)?, CT_BRIEF),
+            ct_share: Table::new(pins.require_map(&CT_SHARE)?, CT_SHARE),
             metrics: Table::new(pins.require_map(&METRICS)?, METRICS),
         };
         Ok(Self { pins, maps })
@@ -227,7 +243,7 @@ impl Inspector {
         Metric::ALL.iter().map(row).collect()
     }
 
-    fn names(&self, kind: u32) -> Result<HashMap<u32, String>, Error> {
+    pub(crate) fn names(&self, kind: u32) -> Result<HashMap<u32, String>, Error> {
         let names = self.maps.names.dump()?.into_iter().filter(|(key, _)| key.kind == kind);
         Ok(names.map(|(key, name)| (key.id, name.as_str().to_owned())).collect())
     }
@@ -242,6 +258,11 @@ impl Inspector {
             name if name == NODE_ADDRS.name => Some(maps.node_addresses.dump()?.len()),
             name if name == NAMES.name => Some(maps.names.dump()?.len()),
             name if name == CT_V4.name => Some(maps.flows.dump()?.len()),
+            name if name == IDENTITIES.name => Some(maps.identities.dump()?.len()),
+            name if name == BLOCKS.name => Some(maps.blocks.dump()?.len()),
+            name if name == POLICY.name => Some(maps.policy.dump()?.len()),
+            name if name == CT.name => Some(maps.ct.dump()?.len()),
+            name if name == CT_BRIEF.name => Some(maps.ct_brief.dump()?.len()),
             name if name == BACKENDS_V4.name => Some(self.rows_in_use()?),
             _ => None,
         };

@@ -12,7 +12,7 @@ use crate::error::Context as _;
 use crate::pin::Pins;
 use crate::{Error, sys};
 
-const OBJECTS: [(&str, &[u8], &[&str]); 4] = [
+const OBJECTS: [(&str, &[u8], &[&str]); 5] = [
     (
         "cgroup_sock",
         aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/cgroup_sock")),
@@ -29,6 +29,7 @@ const OBJECTS: [(&str, &[u8], &[&str]); 4] = [
         ],
     ),
     ("pod_egress", aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/pod_egress")), &["pod_egress"]),
+    ("pod_ingress", aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/pod_ingress")), &["pod_ingress"]),
     ("host_ingress", aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/host_ingress")), &["host_ingress"]),
     ("host_egress", aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/host_egress")), &["host_egress"]),
 ];

@@ -184,7 +184,7 @@ fn absent_is_false(result: io::Result<i32>) -> io::Result<bool> {
 }
 
 /// Where a batched look-up goes on; the kernel writes at most a key's start here.
-pub(crate) type Cursor = [u8; 16];
+pub(crate) type Cursor = [u8; 64];
 
 /// Reads elements into `keys` and `values`, which are of one length. Returns how many, and whether these were the last.
 pub(crate) fn lookup_batch<K, V>(
@@ -194,7 +194,7 @@ pub(crate) fn lookup_batch<K, V>(
     values: &mut [V],
 ) -> io::Result<(usize, bool)> {
     assert_eq!(keys.len(), values.len(), "one value per key");
-    let mut next = Cursor::default();
+    let mut next: Cursor = [0; 64];
     let mut attr = Batch {
         in_batch: cursor.as_ref().map_or(0, |cursor| cursor.as_ptr() as u64),
         out_batch: next.as_mut_ptr() as u64,

@@ -62,20 +62,26 @@ impl<K: Pod + Default, V: Pod + Default> Table<K, V> {
     pub(crate) fn dump(&self) -> Result<Vec<(K, V)>, Error> {
         let mut elements = Vec::new();
         let mut cursor = None;
+        loop {
+            let (batch, last) = self.next_batch(&mut cursor)?;
+            elements.extend(batch);
+            if last {
+                return Ok(elements);
+            }
+        }
+    }
+
+    /// The next elements from where a cursor stands, and whether they are the last.
+    pub(crate) fn next_batch(&self, cursor: &mut Option<sys::Cursor>) -> Result<(Vec<(K, V)>, bool), Error> {
+        let before = *cursor;
         let mut len = BATCH;
         loop {
             let (mut keys, mut values) = (vec![K::default(); len], vec![V::default(); len]);
-            let before = cursor;
-            match sys::lookup_batch(self.fd.as_fd(), &mut cursor, &mut keys, &mut values) {
-                Ok((count, last)) => {
-                    elements.extend(keys.into_iter().zip(values).take(count));
-                    if last {
-                        return Ok(elements);
-                    }
-                }
+            match sys::lookup_batch(self.fd.as_fd(), cursor, &mut keys, &mut values) {
+                Ok((count, last)) => return Ok((keys.into_iter().zip(values).take(count).collect(), last)),
                 // One bucket of the hash holds more than a batch.
                 Err(error) if error.raw_os_error() == Some(libc::ENOSPC) && len < 64 * BATCH => {
-                    (cursor, len) = (before, len * 2);
+                    (*cursor, len) = (before, len * 2);
                 }
                 Err(error) => return Err(io_error(error, self.what("list"))),
             }

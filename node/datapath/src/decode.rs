@@ -4,7 +4,8 @@ use std::net::Ipv4Addr;
 
 use serde::Serialize;
 use skep_abi::{
-    BACKEND_TERMINATING, BackendV4, PROTO_TCP, PROTO_UDP, SCOPE_INTERNAL, SVC_EXTERNAL, SVC_NODE_PORT, SvcKeyV4, SvcV4,
+    BACKEND_TERMINATING, BackendV4, PROTO_SCTP, PROTO_TCP, PROTO_UDP, SCOPE_INTERNAL, SVC_EXTERNAL, SVC_NODE_PORT,
+    SvcKeyV4, SvcV4,
 };
 
 use crate::Dump;
@@ -117,10 +118,11 @@ fn decode_backend(
     }
 }
 
-fn protocol(number: u8) -> String {
+pub(crate) fn protocol(number: u8) -> String {
     match number {
         PROTO_TCP => "TCP".to_owned(),
         PROTO_UDP => "UDP".to_owned(),
+        PROTO_SCTP => "SCTP".to_owned(),
         other => other.to_string(),
     }
 }

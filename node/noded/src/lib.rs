@@ -1,18 +1,19 @@
 //! The node daemon: preflight, start, adoption and stop of all that runs on a node.
 //!
 //! [`run`] registers the Node and waits for its pod range, then brings up, in this order: the node's cgroup, the datapath, the pods' network, the node's socket, containerd, and then
-//! at the same time the agent and the loop that writes Services into the kernel. [`clean`] removes what a killed node left.
+//! at the same time the agent and the loops that write Services, routes and policy into the kernel. [`clean`] removes what a killed node left.
 //!
 //! Invariants: one daemon per state directory, by a lock that dies with it; a daemon that starts finds pods, translation and
 //! network of the one before it in use, and changes nothing of them until it knows better; nothing of a Service is removed
-//! before the first full view of the cluster.
+//! or a policy before the first full view of the cluster; a pod that policy may select is policed before it runs.
 //!
-//! Tasks: the service loop, the agent, the socket's server, and containerd's supervisor; all end before [`run`] returns.
+//! Tasks: the service loop, the policy loop, the collection of flows, the agent, the socket's server, and containerd's supervisor; all end before [`run`] returns.
 
 mod endpoints;
 mod lock;
 mod node;
 mod options;
+mod policy;
 mod preflight;
 mod range;
 mod routes;
@@ -30,7 +31,6 @@ use tokio_util::sync::CancellationToken;
 
 use self::lock::Lock;
 use self::node::Node;
-use self::tables::KernelTables;
 
 pub use options::Options;
 
@@ -97,17 +97,22 @@ async fn serve(
     serving_tls: Arc<rustls::ServerConfig>,
     stop: &CancellationToken,
 ) -> Result<()> {
-    let datapath = node.datapath.clone().context("the datapath is not open")?;
-    let tables = Arc::new(KernelTables::new(datapath));
+    let tables = node.tables.clone().context("the datapath is not open")?;
+    let policing = node.policing.clone().context("the datapath is not open")?;
     let timing = Arc::clone(&node.programming);
     let identity = NodeIdentity { name: options.name.clone(), zone: options.labels.get(ZONE).cloned() };
     let services = tokio::spawn(services::run(client.clone(), identity, tables, timing, stop.clone()));
     let routes = tokio::spawn(routes::run(client.clone(), options.name.clone(), options.teardown, stop.clone()));
+    let timing = Arc::clone(&node.policy_timing);
+    let policy = tokio::spawn(policy::run(client.clone(), Arc::clone(&policing), timing, stop.clone()));
+    let sweep = tokio::spawn(policy::sweep(policing, stop.clone()));
     let agent = agent_options(options, node.cri_socket()?, Some(serving_tls));
     let ended = skep_agent::run(agent, client, stop.clone()).await.context("node agent");
     stop.cancel();
     services.await.context("the service loop panicked")?;
     routes.await.context("the route loop panicked")?;
+    policy.await.context("the policy loop panicked")?;
+    sweep.await.context("the collection of flows panicked")?;
     ended
 }
 

@@ -9,11 +9,13 @@ use futures::StreamExt as _;
 use skep_bpf::Datapath;
 use skep_cri::{Cgroups, Client, Containerd, v1};
 use skep_network::{Install, Network};
-use skep_observe::Timing;
+use skep_observe::{InspectService, Timing};
 
 use crate::Options;
 use crate::endpoints::PodLinks;
+use crate::policy::Policing;
 use crate::socket::Socket;
+use crate::tables::KernelTables;
 
 /// What containers get between SIGTERM and SIGKILL when the whole node goes.
 const CONTAINER_GRACE_S: i64 = 2;
@@ -29,7 +31,10 @@ pub(crate) struct Node {
     /// The cgroup that the process was started in, to go back to.
     home: String,
     pub(crate) programming: Arc<Timing>,
+    pub(crate) policy_timing: Arc<Timing>,
     pub(crate) datapath: Option<Arc<Datapath>>,
+    pub(crate) tables: Option<Arc<KernelTables>>,
+    pub(crate) policing: Option<Arc<Policing>>,
     network: Option<Arc<Network>>,
     socket: Option<Socket>,
     containerd: Option<Containerd>,
@@ -42,7 +47,10 @@ impl Node {
             cgroups,
             home: String::new(),
             programming: Arc::default(),
+            policy_timing: Arc::default(),
             datapath: None,
+            tables: None,
+            policing: None,
             network: None,
             socket: None,
             containerd: None,
@@ -59,7 +67,11 @@ impl Node {
         self.enter_cgroup()?;
         let datapath = Arc::new(self.open_datapath()?);
         self.datapath = Some(Arc::clone(&datapath));
-        let links = Arc::new(PodLinks::new(Arc::clone(&datapath)));
+        let tables = Arc::new(KernelTables::new(Arc::clone(&datapath)));
+        self.tables = Some(Arc::clone(&tables));
+        let policing = Arc::new(Policing::open(Arc::clone(&datapath))?);
+        self.policing = Some(Arc::clone(&policing));
+        let links = Arc::new(PodLinks::new(Arc::clone(&datapath), Arc::clone(&policing)));
         let network = skep_network::Options {
             pod_cidr: self.options.pod_cidr.context("the node has no pod range yet")?,
             node_ip: Some(self.options.node_ip),
@@ -72,10 +84,13 @@ impl Node {
         self.network = Some(Arc::clone(&network));
         self.socket = Some(Socket::serve(
             &self.options.socket(),
-            &self.options.name,
             network,
-            &datapath,
-            Arc::clone(&self.programming),
+            InspectService::new(
+                &self.options.name,
+                &datapath,
+                [Arc::clone(&self.programming), Arc::clone(&self.policy_timing)],
+                &[tables, links, policing],
+            ),
         )?);
         self.start_containerd().await?;
         tracing::info!(ms = began.elapsed().as_millis(), node = self.options.name, "node is up");
@@ -166,6 +181,7 @@ impl Node {
         if let Some(socket) = self.socket.take() {
             socket.close().await;
         }
+        (self.tables, self.policing) = (None, None);
         keep_first(&mut outcome, self.detach_datapath().await);
         let home = std::mem::take(&mut self.home);
         keep_first(&mut outcome, self.cgroups.join_unified(&home, 0).context("leave the node's cgroup"));

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use skep_bpf::Datapath;
 use skep_network::{CniService, Network};
-use skep_observe::{InspectService, Timing};
+use skep_observe::InspectService;
+use skep_observe::v1::inspect_server::InspectServer;
 use tokio::net::UnixListener;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::UnixListenerStream;
@@ -32,13 +32,7 @@ impl Socket {
     ///
     /// # Errors
     /// The directory is not writable, or the path too long for a socket.
-    pub(crate) fn serve(
-        path: &Path,
-        node: &str,
-        network: Arc<Network>,
-        datapath: &Arc<Datapath>,
-        programming: Arc<Timing>,
-    ) -> Result<Self> {
+    pub(crate) fn serve(path: &Path, network: Arc<Network>, inspect: InspectServer<InspectService>) -> Result<Self> {
         if let Some(dir) = path.parent() {
             fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
         }
@@ -50,7 +44,7 @@ impl Socket {
         let shutdown = CancellationToken::new();
         let server = Server::builder()
             .add_service(CniService::new(network))
-            .add_service(InspectService::new(node, datapath, programming))
+            .add_service(inspect)
             .serve_with_incoming_shutdown(UnixListenerStream::new(listener), shutdown.clone().cancelled_owned());
         Ok(Socket { path: path.to_owned(), shutdown, server: tokio::spawn(server) })
     }

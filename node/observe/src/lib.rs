@@ -12,6 +12,7 @@ mod client;
 pub mod read;
 mod service;
 mod timing;
+mod verify;
 
 /// The protocol, generated from `proto/`.
 #[allow(missing_docs, unreachable_pub, clippy::all)]
@@ -22,4 +23,6 @@ pub mod v1 {
 pub use client::{ClientError, connect};
 pub use service::InspectService;
 pub use skep_bpf::{Inspector, pin_dir};
+pub use skep_datapath::Difference;
 pub use timing::Timing;
+pub use verify::Verify;

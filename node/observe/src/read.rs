@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use skep_bpf::{EndpointRow, Error, Inspector, MapRow, ProgramRow};
-use skep_datapath::{BackendRow, ServiceRow};
+use skep_datapath::{BackendRow, FlowEntry, IdentityEntry, PolicyEntry, ServiceRow};
 
 use crate::v1;
 
@@ -21,6 +21,59 @@ pub fn services(kernel: &Inspector) -> Result<Vec<v1::Service>, Error> {
 /// A map cannot be read.
 pub fn endpoints(kernel: &Inspector, links: bool) -> Result<Vec<v1::Endpoint>, Error> {
     Ok(kernel.endpoints()?.into_iter().map(|row| endpoint(row, links)).collect())
+}
+
+/// Allowed traffic of the node's pods.
+///
+/// # Errors
+/// A map cannot be read.
+pub fn policy(kernel: &Inspector) -> Result<Vec<v1::PolicyRow>, Error> {
+    let row = |row: PolicyEntry| v1::PolicyRow {
+        subject_id: row.subject_id,
+        subject: row.subject,
+        direction: row.direction.to_owned(),
+        peer_id: row.peer_id,
+        peer: row.peer,
+        ports: row.ports,
+        verdict: row.verdict.to_owned(),
+        rule: row.rule,
+    };
+    Ok(kernel.policy()?.into_iter().map(row).collect())
+}
+
+/// Pods of the cluster and address blocks, as policies know them.
+///
+/// # Errors
+/// A map cannot be read.
+pub fn identities(kernel: &Inspector) -> Result<Vec<v1::Identity>, Error> {
+    let row = |row: IdentityEntry| v1::Identity {
+        address: row.address,
+        id: row.id,
+        labels: row.labels,
+        namespace_id: row.namespace_id,
+        policed: row.policed,
+    };
+    Ok(kernel.identities()?.into_iter().map(row).collect())
+}
+
+/// Flows of policed pods.
+///
+/// # Errors
+/// A map cannot be read.
+pub fn flows(kernel: &Inspector) -> Result<Vec<v1::Flow>, Error> {
+    let row = |row: FlowEntry| v1::Flow {
+        protocol: row.protocol,
+        source: row.source.to_string(),
+        source_port: u32::from(row.source_port),
+        destination: row.destination.to_string(),
+        destination_port: u32::from(row.destination_port),
+        state: row.state.to_owned(),
+        expires_s: row.expires_s,
+        owner: row.owner,
+        generation: row.generation,
+        settled: row.settled,
+    };
+    Ok(kernel.flows()?.into_iter().map(row).collect())
 }
 
 /// The programs' tables.
@@ -49,6 +102,7 @@ pub fn status(kernel: &Inspector) -> Result<v1::Status, Error> {
         name: row.metric.name().to_owned(),
         packets: row.packets,
         bytes: row.bytes,
+        drop: row.metric.is_drop(),
     });
     Ok(v1::Status {
         services: count(names.len()),

@@ -10,27 +10,43 @@ use tonic::{Request, Response, Status};
 
 use crate::timing::Timing;
 use crate::v1::inspect_server::{Inspect, InspectServer};
+use crate::verify::Verify;
 use crate::{read, v1};
 
 /// Lines on their way to a slow terminal; then the programs' own buffer fills, and older ones go.
 const LINES_QUEUED_MAX: usize = 256;
 
 /// Answers `skep net`; to be added to the server on the node's socket.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct InspectService {
     node: String,
     /// Weak, so that a client that stays connected does not keep a node's datapath open.
     datapath: Weak<Datapath>,
     programming: Arc<Timing>,
+    policy: Arc<Timing>,
+    verifiers: Vec<Weak<dyn Verify>>,
     started: Instant,
 }
 
+impl std::fmt::Debug for InspectService {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("InspectService").field("node", &self.node).finish_non_exhaustive()
+    }
+}
+
 impl InspectService {
-    /// The service that shows `datapath`; `programming` is what the node's service loop observes.
+    /// The service that shows `datapath`. The timings are what the node's service and policy loops observe, the verifiers whoever keeps
+    /// a table.
     #[must_use]
-    pub fn new(node: &str, datapath: &Arc<Datapath>, programming: Arc<Timing>) -> InspectServer<InspectService> {
-        let datapath = Arc::downgrade(datapath);
-        InspectServer::new(InspectService { node: node.to_owned(), datapath, programming, started: Instant::now() })
+    pub fn new(
+        node: &str,
+        datapath: &Arc<Datapath>,
+        [programming, policy]: [Arc<Timing>; 2],
+        verifiers: &[Arc<dyn Verify>],
+    ) -> InspectServer<InspectService> {
+        let verifiers = verifiers.iter().map(Arc::downgrade).collect();
+        let (node, datapath, started) = (node.to_owned(), Arc::downgrade(datapath), Instant::now());
+        InspectServer::new(InspectService { node, datapath, programming, policy, verifiers, started })
     }
 
     fn datapath(&self) -> Result<Arc<Datapath>, Status> {
@@ -58,6 +74,7 @@ impl Inspect for InspectService {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_s: self.started.elapsed().as_secs_f64(),
             programming: Some(self.programming.summary()),
+            policy: Some(self.policy.summary()),
             ..tables
         }))
     }
@@ -89,6 +106,42 @@ impl Inspect for InspectService {
     ) -> Result<Response<v1::ListProgramsReply>, Status> {
         let programs = self.read(|kernel| read::programs(kernel, true)).await?;
         Ok(Response::new(v1::ListProgramsReply { programs }))
+    }
+
+    async fn list_policy(&self, _: Request<v1::ListPolicyRequest>) -> Result<Response<v1::ListPolicyReply>, Status> {
+        let rows = self.read(read::policy).await?;
+        Ok(Response::new(v1::ListPolicyReply { rows }))
+    }
+
+    async fn list_identities(
+        &self,
+        _: Request<v1::ListIdentitiesRequest>,
+    ) -> Result<Response<v1::ListIdentitiesReply>, Status> {
+        let identities = self.read(read::identities).await?;
+        Ok(Response::new(v1::ListIdentitiesReply { identities }))
+    }
+
+    async fn list_flows(&self, _: Request<v1::ListFlowsRequest>) -> Result<Response<v1::ListFlowsReply>, Status> {
+        let flows = self.read(read::flows).await?;
+        Ok(Response::new(v1::ListFlowsReply { flows }))
+    }
+
+    async fn verify(&self, _: Request<v1::VerifyRequest>) -> Result<Response<v1::VerifyReply>, Status> {
+        let verifiers = self.verifiers.clone();
+        let differences = self.read(move |kernel| {
+            let mut differences = Vec::new();
+            for verifier in verifiers.iter().filter_map(Weak::upgrade) {
+                differences.extend(verifier.verify(kernel)?);
+            }
+            Ok(differences)
+        });
+        let differences = differences.await?.into_iter().map(|one| v1::Difference {
+            table: one.table.to_owned(),
+            key: one.key,
+            desired: one.desired,
+            held: one.held,
+        });
+        Ok(Response::new(v1::VerifyReply { differences: differences.collect() }))
     }
 
     type DebugStream = ReceiverStream<Result<v1::DebugLine, Status>>;

@@ -8,10 +8,12 @@
 //!                                                         ──veth── 10.42.0.3 pod 1 …
 //! ```
 
+mod probe;
 mod server;
 mod service;
 mod world;
 
+pub use probe::{Try, try_all};
 pub use server::Server;
 pub use service::{backend, cluster_ip, node_port, service};
 pub use world::{CLIENT, NODE, POD_PORT, Pod, World, ask_udp, call_tcp, counter, udp_socket};

@@ -9,7 +9,7 @@ use skep_abi::{CT_FORWARD, CtKeyV4, CtV4, Ip4, Metric};
 use skep_logic::{
     Choice, Frame, Ipv4, Malformed, Picked, Ports, Tables as _, choose, choose_sticky, forward_keys, lookup, opens_flow,
 };
-use skep_programs::{CT_V4, DROP, ENDPOINTS, Field, Kernel, NEXT, Skb, count, debugging};
+use skep_programs::{CT_V4, DROP, ENDPOINTS, Field, Kernel, NEXT, Skb, count, debugging, parse};
 
 #[classifier]
 pub fn host_ingress(ctx: TcContext) -> i32 {
@@ -26,7 +26,7 @@ pub fn host_ingress(ctx: TcContext) -> i32 {
 
 /// Translates a packet of a node port and says where it goes now; `None` where it is none, or where the node's own stack has the
 /// right answer: RST or port unreachable, since nothing listens there.
-#[inline(always)]
+#[inline(never)]
 fn translate(ctx: &TcContext, skb: &Skb<'_>) -> Result<Option<Ip4>, Malformed> {
     let Some(frame) = Frame::parse(skb)? else { return Ok(None) };
     let kernel = Kernel::at_link();
@@ -100,8 +100,8 @@ fn open(ctx: &TcContext, skb: &Skb<'_>, ip: &Ipv4, ports: &Ports, picked: &Picke
 /// To the pod itself where it is on this node, else wherever the stack routes it.
 #[inline(always)]
 fn deliver(skb: &Skb<'_>, addr: Ip4) -> Result<i32, Malformed> {
-    // SAFETY: the value is copied out at once.
-    let Some(endpoint) = (unsafe { ENDPOINTS.get(addr) }).copied() else { return Ok(NEXT) };
-    let Some(frame) = Frame::parse(skb)? else { return Err(Malformed) };
-    skb.deliver(&frame, &endpoint)
+    // SAFETY: the value is read while this program runs; an update replaces the element and frees the old one after a grace period.
+    let Some(endpoint) = (unsafe { ENDPOINTS.get(addr) }) else { return Ok(NEXT) };
+    let Some(frame) = parse(skb)? else { return Err(Malformed) };
+    skb.deliver(frame, endpoint)
 }

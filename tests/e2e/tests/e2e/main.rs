@@ -1,4 +1,5 @@
 //! Real binaries, real containers, `kubectl`.
+#![allow(clippy::unwrap_used)]
 
 mod faults;
 mod fleet;
@@ -219,5 +220,72 @@ fn typed_clients_send_protobuf() -> anyhow::Result<()> {
     }
     typed(&["scale", "deployment/echo", "--replicas=0"])?;
     assert_eq!(typed(&["get", "deployment/echo", "-o", "jsonpath={.spec.replicas}"])?, "0");
+    Ok(())
+}
+
+#[test]
+fn network_policy_denies_then_allows_and_survives_the_daemon() -> anyhow::Result<()> {
+    let mut test = TestCluster::start("e2e-policy")?;
+    test.apply(ECHO)?;
+    test.cluster.kubectl(ROLLOUT)?;
+    let url = test.cluster.kubectl(&["get", "service", "echo", "-o", "jsonpath=http://{.spec.clusterIP}/name"])?;
+    let ask = format!("while :; do timeout 2 wget -q -O /dev/null {url} && echo yes || echo no; sleep 0.1; done");
+    let client = |name: &str| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, labels: {{role: {name}}}}}\nspec:\n  terminationGracePeriodSeconds: 1\n  \
+             containers:\n  - {{name: c, image: busybox:1, command: [sh, -c, '{ask}']}}\n"
+        )
+    };
+    test.apply(&format!("{}---\n{}", client("friend"), client("stranger")))?;
+    test.cluster.kubectl(&["wait", "--for=condition=Ready", "pod/friend", "pod/stranger", "--timeout=60s"])?;
+    // The second answer from now on is to a question that was asked after now.
+    let reaches = |test: &TestCluster, pod: &str| {
+        let lines = || -> anyhow::Result<Vec<String>> {
+            let text = test.cluster.kubectl(&["logs", pod])?;
+            Ok(text.lines().filter(|line| matches!(*line, "yes" | "no")).map(str::to_owned).collect())
+        };
+        let before = lines().unwrap().len();
+        let mut answers = Vec::new();
+        wait_until("an answer", Duration::from_secs(15), || {
+            answers = lines()?;
+            Ok(answers.len() >= before + 2)
+        })
+        .unwrap();
+        answers[before + 1] == "yes"
+    };
+    assert!(reaches(&test, "friend") && reaches(&test, "stranger"), "without a policy");
+
+    test.apply(
+        "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: deny}\nspec: {podSelector: {}}\n",
+    )?;
+    wait_until("the denial", Duration::from_secs(10), || {
+        Ok(test.cluster.skep_net(&["identity", "list"])?.contains("ingress"))
+    })?;
+    assert!(!reaches(&test, "friend") && !reaches(&test, "stranger"), "everything is denied");
+    test.apply(
+        "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: friends}\nspec:\n  podSelector: {matchLabels: {app: echo}}\n  \
+         ingress: [{from: [{podSelector: {matchLabels: {role: friend}}}], ports: [{port: http}]}]\n",
+    )?;
+    wait_until("the permission", Duration::from_secs(10), || Ok(reaches(&test, "friend")))?;
+    assert!(!reaches(&test, "stranger"), "only the friend is let in");
+    let rows = test.cluster.skep_net(&["policy", "get", "default/friends"])?;
+    assert!(rows.contains("8080/TCP") && rows.contains("default/friends ingress[0]"), "{rows}");
+    assert!(test.cluster.skep_net(&["verify"])?.contains("holds what it should"));
+    assert!(test.cluster.skep_net(&["drops"])?.contains("ingress_policy"));
+    // Probes come from the node, and still pass; so would a restart of a pod show.
+    let ready = ["pods", "-l", "app=echo", "-o", "jsonpath={.items[*].status.containerStatuses[0].ready}"];
+    test.wait_for(&ready, |text| text == "true true true")?;
+
+    test.cluster.kill()?;
+    test.cluster.restart()?;
+    wait_until("agreement", Duration::from_secs(30), || Ok(test.cluster.skep_net(&["verify"]).is_ok()))?;
+    assert!(reaches(&test, "friend") && !reaches(&test, "stranger"), "a new daemon changes nothing");
+    // A pod that is new is policed from its first packet on.
+    test.cluster.kubectl(&["rollout", "restart", "deployment/echo"])?;
+    test.cluster.kubectl(ROLLOUT)?;
+    assert!(reaches(&test, "friend") && !reaches(&test, "stranger"), "new pods are policed");
+    test.cluster.kubectl(&["delete", "networkpolicy", "--all"])?;
+    wait_until("the end of policy", Duration::from_secs(10), || Ok(reaches(&test, "stranger")))?;
+    assert!(test.cluster.skep_net(&["verify"])?.contains("holds what it should"));
     Ok(())
 }

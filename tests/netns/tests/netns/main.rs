@@ -4,6 +4,7 @@
 mod lists;
 mod node_port;
 mod pods;
+mod policy;
 mod programs;
 mod sockets;
 mod survival;

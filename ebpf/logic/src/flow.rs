@@ -1,0 +1,174 @@
+//! What a packet says of its flow.
+
+use skep_abi::{Be16, CtKey, FragmentKey, Ip4, Ip16, PROTO_ICMP, PROTO_SCTP, PROTO_TCP, PROTO_UDP};
+
+use crate::packet::{Frame, Malformed, Packet, TCP_ACK, TCP_SYN};
+
+/// FIN in TCP's flags.
+pub(crate) const TCP_FIN: u8 = 0x01;
+/// RST in TCP's flags.
+pub(crate) const TCP_RST: u8 = 0x04;
+
+const FRAGMENT_OFFSET: u16 = 0x1fff;
+const MORE_FRAGMENTS: u16 = 0x2000;
+
+const ICMP_ECHO_REPLY: u8 = 0;
+const ICMP_UNREACHABLE: u8 = 3;
+const ICMP_ECHO: u8 = 8;
+const ICMP_TIME_EXCEEDED: u8 = 11;
+const ICMP_PARAMETER: u8 = 12;
+
+/// Which part of a datagram a packet is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// All of it.
+    Whole,
+    /// The first fragment.
+    First,
+    /// A later fragment, which has no ports.
+    Later,
+}
+
+/// A packet's flow, as the packet travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flow {
+    /// Source address.
+    pub src: Ip16,
+    /// Destination address.
+    pub dst: Ip16,
+    /// Identification of a fragmented datagram.
+    pub id: u32,
+    /// Source port, or an echo's id.
+    pub src_port: Be16,
+    /// Destination port, or an echo's id.
+    pub dst_port: Be16,
+    /// IANA protocol number.
+    pub proto: u8,
+    /// TCP's flags; 0 for others.
+    pub tcp_flags: u8,
+    /// Whether it reports an error of another flow, whose packet it bears.
+    pub reports: bool,
+    /// Which part of its datagram it is.
+    pub part: Part,
+}
+
+impl Flow {
+    /// Of an IPv4 packet.
+    ///
+    /// # Errors
+    /// The transport header is cut short.
+    #[inline(always)]
+    pub fn of_v4<P: Packet + ?Sized>(packet: &P, frame: &Frame) -> Result<Self, Malformed> {
+        let raw = &frame.raw;
+        let word = u16::from_be_bytes([raw[20], raw[21]]);
+        let part = match (word & FRAGMENT_OFFSET, word & MORE_FRAGMENTS) {
+            (0, 0) => Part::Whole,
+            (0, _) => Part::First,
+            _ => Part::Later,
+        };
+        let mut flow = Self {
+            src: frame.ip.src.into(),
+            dst: frame.ip.dst.into(),
+            id: u32::from(u16::from_be_bytes([raw[18], raw[19]])),
+            src_port: Be16::new(0),
+            dst_port: Be16::new(0),
+            proto: frame.ip.proto,
+            tcp_flags: 0,
+            reports: false,
+            part,
+        };
+        if part != Part::Later {
+            flow.read_transport(packet, frame.ip.l4)?;
+        }
+        Ok(flow)
+    }
+
+    #[inline(always)]
+    fn read_transport<P: Packet + ?Sized>(&mut self, packet: &P, l4: usize) -> Result<(), Malformed> {
+        if has_ports(self.proto) {
+            let [a, b, c, d] = packet.load::<4>(l4).ok_or(Malformed)?;
+            self.src_port = Be16::from_bytes([a, b]);
+            self.dst_port = Be16::from_bytes([c, d]);
+            if self.proto == PROTO_TCP {
+                let [flags] = packet.load::<1>(l4 + 13).ok_or(Malformed)?;
+                self.tcp_flags = flags;
+            }
+        } else if self.proto == PROTO_ICMP {
+            let [kind, _, _, _, a, b, _, _] = packet.load::<8>(l4).ok_or(Malformed)?;
+            if matches!(kind, ICMP_ECHO | ICMP_ECHO_REPLY) {
+                self.src_port = Be16::from_bytes([a, b]);
+                self.dst_port = self.src_port;
+            }
+            self.reports = matches!(kind, ICMP_UNREACHABLE | ICMP_TIME_EXCEEDED | ICMP_PARAMETER);
+        }
+        Ok(())
+    }
+
+    /// The flow whose packet an ICMP error bears, as that packet travelled; `None` where it cannot be told.
+    #[inline(always)]
+    pub fn reported_v4<P: Packet + ?Sized>(packet: &P, l4: usize) -> Option<Self> {
+        let at = l4 + 8;
+        let raw = packet.load::<20>(at)?;
+        let words = (raw[0] & 0x0f) as usize;
+        let later = u16::from_be_bytes([raw[6], raw[7]]) & FRAGMENT_OFFSET != 0;
+        if raw[0] >> 4 != 4 || words < 5 || later {
+            return None;
+        }
+        let mut flow = Self {
+            src: Ip4([raw[12], raw[13], raw[14], raw[15]]).into(),
+            dst: Ip4([raw[16], raw[17], raw[18], raw[19]]).into(),
+            id: 0,
+            src_port: Be16::new(0),
+            dst_port: Be16::new(0),
+            proto: raw[9],
+            tcp_flags: 0,
+            reports: false,
+            part: Part::Whole,
+        };
+        let [a, b, c, d] = packet.load::<4>(at + words * 4)?;
+        if has_ports(flow.proto) {
+            flow.src_port = Be16::from_bytes([a, b]);
+            flow.dst_port = Be16::from_bytes([c, d]);
+        } else if flow.proto == PROTO_ICMP {
+            let [a, b] = packet.load::<2>(at + words * 4 + 4)?;
+            flow.src_port = Be16::from_bytes([a, b]);
+            flow.dst_port = flow.src_port;
+        }
+        Some(flow)
+    }
+
+    /// Its key, and whether this packet's source stands first in it.
+    #[inline(always)]
+    pub fn key(&self) -> (CtKey, bool) {
+        let from_low = self.src.words() < self.dst.words();
+        let (low, high, low_port, high_port) = if from_low {
+            (self.src, self.dst, self.src_port, self.dst_port)
+        } else {
+            (self.dst, self.src, self.dst_port, self.src_port)
+        };
+        (CtKey { low, high, low_port, high_port, proto: self.proto, pad: [0; 3] }, from_low)
+    }
+
+    /// What its fragments have in common.
+    #[inline(always)]
+    pub fn fragment_key(&self) -> FragmentKey {
+        FragmentKey { src: self.src, dst: self.dst, id: self.id, proto: self.proto, pad: [0; 3] }
+    }
+
+    /// Whether it asks for a new connection.
+    #[inline(always)]
+    pub fn is_syn(&self) -> bool {
+        self.proto == PROTO_TCP && self.tcp_flags & (TCP_SYN | TCP_ACK) == TCP_SYN
+    }
+
+    /// Whether it is of a TCP connection that began before, or of none.
+    #[inline(always)]
+    pub fn is_midstream(&self) -> bool {
+        self.proto == PROTO_TCP && !self.is_syn()
+    }
+}
+
+#[inline(always)]
+fn has_ports(proto: u8) -> bool {
+    proto == PROTO_TCP || proto == PROTO_UDP || proto == PROTO_SCTP
+}

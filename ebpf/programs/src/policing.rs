@@ -1,0 +1,259 @@
+//! Policy in the kernel: the tables of flows and rows, and what becomes of a packet.
+
+use aya_ebpf::btf_maps::lpm_trie::Key;
+use aya_ebpf::cty::c_void;
+use aya_ebpf::helpers::{bpf_ktime_get_coarse_ns, bpf_loop};
+use skep_abi::{Ct, CtKey, Endpoint, FragmentPorts, Ip16, Metric, POLICY_BITS, Peer, PolicyKey};
+use skep_logic::{
+    End, Flow, Flows, Frame, Held, Malformed, NAMES_MAX, Part, Place, Policies, Tables as _, Verdict, is_policed,
+    is_related, police,
+};
+
+use crate::maps::{BLOCKS, CT, CT_BRIEF, CT_SHARE, FRAGMENTS, IDENTITIES, POLICY, POLICY_STATE, SCRATCH};
+use crate::{Kernel, Skb, count};
+
+const NS_PER_S: u64 = 1_000_000_000;
+
+impl Flows for Kernel {
+    #[inline(always)]
+    fn find(&self, key: &CtKey) -> Held {
+        // SAFETY: the values are copied at once. An element may be reused for another flow while it is read, which sends that one packet by
+        // another flow's state, at worst.
+        unsafe {
+            if let Some(ct) = CT.get(key) {
+                return Held { ct: *ct, place: Place::Settled };
+            }
+            match CT_BRIEF.get(key) {
+                Some(ct) => Held { ct: *ct, place: Place::Brief },
+                None => Held { ct: Ct { seen_s: 0, generation: 0, owner: 0, flags: 0 }, place: Place::Nowhere },
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn write(&self, place: Place, key: &CtKey, ct: &Ct) -> bool {
+        match place {
+            Place::Settled => CT.insert(key, ct, 0).is_ok(),
+            _ => CT_BRIEF.insert(key, ct, 0).is_ok(),
+        }
+    }
+
+    #[inline(always)]
+    fn overwrite(&self, place: Place, key: &CtKey, ct: &Ct) {
+        let slot = match place {
+            Place::Settled => CT.get_ptr_mut(key),
+            _ => CT_BRIEF.get_ptr_mut(key),
+        };
+        if let Some(slot) = slot {
+            // SAFETY: the pointer is into the map's element. Two CPUs that see packets of one flow may lose one of two flags, which its next
+            // packets or its time-out make up for.
+            unsafe { *slot = *ct };
+        }
+    }
+
+    #[inline(always)]
+    fn remove(&self, place: Place, key: &CtKey) {
+        let _ = match place {
+            Place::Settled => CT.remove(key),
+            _ => CT_BRIEF.remove(key),
+        };
+    }
+
+    #[inline(always)]
+    fn share(&self, owner: u32) -> u32 {
+        CT_SHARE.get(owner).copied().unwrap_or(0)
+    }
+
+    #[inline(always)]
+    fn count_share(&self, owner: u32, more: bool) {
+        if let Some(slot) = CT_SHARE.get_ptr_mut(owner) {
+            // SAFETY: the pointer is into the array. A count that two CPUs change at once is off by one until the daemon counts again.
+            unsafe { *slot = if more { (*slot).saturating_add(1) } else { (*slot).saturating_sub(1) } };
+        }
+    }
+}
+
+impl Policies for Kernel {
+    #[inline(always)]
+    fn verdicts(&self, key: &PolicyKey, peers: &[u32; NAMES_MAX]) -> u8 {
+        let mut search = Search { key: Key::new(POLICY_BITS, *key), peers: *peers, found: 0 };
+        // SAFETY: the callback matches the helper's signature, and the context lives on this stack until the call returns.
+        unsafe { bpf_loop(NAMES_MAX as u32, visit as *mut c_void, (&raw mut search).cast(), 0) };
+        search.found as u8
+    }
+
+    #[inline(always)]
+    fn peer(&self, addr: &Ip16) -> Peer {
+        // SAFETY: the value is copied at once.
+        match unsafe { IDENTITIES.get(addr) } {
+            Some(peer) => *peer,
+            None => Peer { identity: 0, namespace: 0 },
+        }
+    }
+
+    #[inline(always)]
+    fn block(&self, addr: &Ip16) -> u32 {
+        BLOCKS.get(&Key::new(128, addr.0)).copied().unwrap_or(0)
+    }
+
+    #[inline(always)]
+    fn is_node(&self, addr: &Ip16) -> bool {
+        addr.mapped().is_some_and(|addr| self.is_node_address(addr))
+    }
+
+    #[inline(always)]
+    fn is_from_stack(&self) -> bool {
+        self.from_stack
+    }
+
+    #[inline(always)]
+    fn generation(&self) -> u32 {
+        POLICY_STATE.get(0).map_or(0, |state| state.generation)
+    }
+
+    #[inline(always)]
+    fn now_s(&self) -> u32 {
+        // SAFETY: the helper takes nothing.
+        (unsafe { bpf_ktime_get_coarse_ns() } / NS_PER_S) as u32
+    }
+}
+
+/// A search for the rows of all names of a peer.
+#[repr(C)]
+struct Search {
+    key: Key<PolicyKey>,
+    peers: [u32; NAMES_MAX],
+    found: u32,
+}
+
+/// Looks up one name; always goes on to the next. A loop of the kernel's, since the verifier walks one of ours once per outcome.
+unsafe extern "C" fn visit(place: u64, search: *mut Search) -> i64 {
+    // SAFETY: the helper hands on the context that `verdicts` gave it.
+    let search = unsafe { &mut *search };
+    let Some(&peer) = search.peers.get(place as usize) else { return 0 };
+    if peer != 0 || place == 0 {
+        search.key.data.peer = peer;
+        if let Some(row) = POLICY.get(&search.key) {
+            search.found |= u32::from(row.verdict);
+        }
+    }
+    0
+}
+
+/// What is judged: in a map, since a program and all that it calls share 512 bytes of stack.
+#[repr(C)]
+pub struct Scratch {
+    flow: Flow,
+    src: End,
+    dst: End,
+    from_stack: bool,
+}
+
+/// Whether a packet that a pod or someone outside has sent may pass between two ends, of which those that are endpoints of this node may
+/// be policed. What may not is counted with its reason.
+///
+/// # Errors
+/// Its transport header is cut short.
+#[inline(always)]
+pub fn may_pass(
+    skb: &Skb<'_>,
+    frame: &Frame,
+    src: Option<&Endpoint>,
+    dst: Option<&Endpoint>,
+) -> Result<bool, Malformed> {
+    consider(skb, frame, &end(src), &end(dst), false)
+}
+
+/// The same of a packet that the node's stack sends to a pod.
+///
+/// # Errors
+/// Its transport header is cut short.
+#[inline(always)]
+pub fn may_enter(
+    skb: &Skb<'_>,
+    frame: &Frame,
+    src: Option<&Endpoint>,
+    dst: Option<&Endpoint>,
+) -> Result<bool, Malformed> {
+    consider(skb, frame, &end(src), &end(dst), true)
+}
+
+#[inline(always)]
+fn consider(skb: &Skb<'_>, frame: &Frame, src: &End, dst: &End, from_stack: bool) -> Result<bool, Malformed> {
+    if !is_policed(src, dst) {
+        return Ok(true);
+    }
+    let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return Ok(false) };
+    // SAFETY: the row is this CPU's own, and no other program runs on it until this one has come to its verdict.
+    let scratch = unsafe { &mut *scratch };
+    (scratch.src, scratch.dst, scratch.from_stack) = (*src, *dst, from_stack);
+    if !note(skb, frame, &mut scratch.flow) {
+        return Err(Malformed);
+    }
+    Ok(judge(skb, frame.ip.l4, scratch))
+}
+
+#[inline(always)]
+fn end(endpoint: Option<&Endpoint>) -> End {
+    match endpoint {
+        Some(endpoint) => End { id: endpoint.id, flags: endpoint.flags },
+        None => End { id: 0, flags: 0 },
+    }
+}
+
+#[inline(never)]
+fn note(skb: &Skb<'_>, frame: &Frame, slot: &mut Flow) -> bool {
+    match Flow::of_v4(skb, frame) {
+        Ok(flow) => {
+            *slot = flow;
+            true
+        }
+        Err(Malformed) => false,
+    }
+}
+
+#[inline(never)]
+fn judge(skb: &Skb<'_>, l4: usize, scratch: &mut Scratch) -> bool {
+    let Scratch { flow, src, dst, from_stack } = scratch;
+    let mut kernel = Kernel::at_link();
+    kernel.from_stack = *from_stack;
+    if flow.reports && concerns_known_flow(skb, l4) {
+        return true;
+    }
+    if flow.part == Part::Later && !find_ports(flow) {
+        count(Metric::DropFragment, skb.len());
+        return false;
+    }
+    let reason = match police(&kernel, flow, src, dst) {
+        Verdict::Pass => {
+            if flow.part == Part::First {
+                keep_ports(flow);
+            }
+            return true;
+        }
+        Verdict::Egress => Metric::DropEgressPolicy,
+        Verdict::Ingress => Metric::DropIngressPolicy,
+    };
+    count(reason, skb.len());
+    false
+}
+
+/// What an ICMP error may reach: the end of a flow that is known.
+#[inline(never)]
+fn concerns_known_flow(skb: &Skb<'_>, l4: usize) -> bool {
+    Flow::reported_v4(skb, l4).is_some_and(|reported| is_related(&Kernel::at_link(), &reported))
+}
+
+/// The ports that the first fragment had.
+#[inline(never)]
+fn find_ports(flow: &mut Flow) -> bool {
+    // SAFETY: the value is copied at once.
+    let Some(ports) = (unsafe { FRAGMENTS.get(flow.fragment_key()) }).copied() else { return false };
+    (flow.src_port, flow.dst_port) = (ports.src, ports.dst);
+    true
+}
+
+#[inline(never)]
+fn keep_ports(flow: &Flow) {
+    let _ = FRAGMENTS.insert(flow.fragment_key(), FragmentPorts { src: flow.src_port, dst: flow.dst_port }, 0);
+}
