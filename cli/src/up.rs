@@ -52,6 +52,9 @@ pub(crate) struct Args {
     /// Addresses for Services.
     #[arg(long, default_value = "10.96.0.0/16")]
     service_cidr: ipnet::Ipv4Net,
+    /// How packets get to other nodes' pods: native (as they are, by routes) or vxlan (in a tunnel).
+    #[arg(long, default_value_t = skep_noded::RoutingMode::Native)]
+    routing: skep_noded::RoutingMode,
     /// An OCI archive to import at start; may be repeated.
     #[arg(long = "image", value_name = "FILE")]
     images: Vec<PathBuf>,
@@ -128,6 +131,7 @@ async fn up(args: &Args, outside: TcpListener) -> Result<()> {
         service_cidr: args.service_cidr,
         images: args.images.clone(),
         sandbox_image: args.sandbox_image.clone(),
+        routing: args.routing,
         teardown: !args.keep,
         ..Default::default()
     };

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-const OBJECTS: [&str; 4] = ["cgroup_sock", "pod_egress", "host_ingress", "host_egress"];
+const OBJECTS: [&str; 5] = ["cgroup_sock", "pod_egress", "host_ingress", "host_egress", "overlay_ingress"];
 
 fn main() {
     println!("cargo::rerun-if-env-changed=SKEP_BPF_DIR");

@@ -1,12 +1,12 @@
 //! The maps: names, kinds, layouts, flags and default sizes, for the programs and for the check before a pinned one is adopted.
 
 use crate::{
-    BackendV4, Config, Counter, CtKeyV4, CtV4, Endpoint, Ip4, Metric, Name, NameKey, Origin, SockOrigin, SvcKeyV4,
-    SvcV4, UdpOriginKey,
+    BackendV4, Config, Counter, CtKeyV4, CtV4, Endpoint, Ip, Ip4, Metric, Name, NameKey, NatFlow, NatKey, Origin,
+    PrefixKey, Remote, SockOrigin, SvcKeyV4, SvcV4, UdpOriginKey,
 };
 
 /// Raised with every change of a layout or of a meaning in this crate.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// `BPF_F_NO_PREALLOC`.
 pub const F_NO_PREALLOC: u32 = 1;
@@ -23,6 +23,10 @@ pub mod size {
     pub const UDP_ORIGIN: usize = 8_192;
     /// `ENDPOINTS`.
     pub const ENDPOINTS: usize = 4_096;
+    /// `IPCACHE`: three rows a node and family, and as many CIDRs as an operator lists.
+    pub const IPCACHE: usize = 65_536;
+    /// `NAT`, both directions counted.
+    pub const NAT: usize = 131_072;
     /// `CT_V4`.
     pub const CT_V4: usize = 65_536;
     /// `NODE_ADDRS`.
@@ -43,6 +47,8 @@ pub enum MapKind {
     PerCpuArray = 6,
     /// `BPF_MAP_TYPE_LRU_HASH`
     LruHash = 9,
+    /// `BPF_MAP_TYPE_LPM_TRIE`
+    LpmTrie = 11,
     /// `BPF_MAP_TYPE_SK_STORAGE`
     SkStorage = 24,
     /// `BPF_MAP_TYPE_RINGBUF`
@@ -57,6 +63,7 @@ impl MapKind {
             Self::Array => "array",
             Self::PerCpuArray => "percpu_array",
             Self::LruHash => "lru_hash",
+            Self::LpmTrie => "lpm_trie",
             Self::SkStorage => "sk_storage",
             Self::RingBuf => "ringbuf",
         }
@@ -100,7 +107,11 @@ pub const SOCK_ORIGIN: MapSpec = map::<i32, SockOrigin>("SOCK_ORIGIN", MapKind::
 /// Earlier translations of unconnected UDP sockets.
 pub const UDP_ORIGIN: MapSpec = map::<UdpOriginKey, Origin>("UDP_ORIGIN", MapKind::LruHash, 0, size::UDP_ORIGIN);
 /// Endpoints of this node.
-pub const ENDPOINTS: MapSpec = map::<Ip4, Endpoint>("ENDPOINTS", MapKind::Hash, 0, size::ENDPOINTS);
+pub const ENDPOINTS: MapSpec = map::<Ip, Endpoint>("ENDPOINTS", MapKind::Hash, 0, size::ENDPOINTS);
+/// Prefixes of the cluster: whose they are, and how packets get there.
+pub const IPCACHE: MapSpec = map::<PrefixKey, Remote>("IPCACHE", MapKind::LpmTrie, F_NO_PREALLOC, size::IPCACHE);
+/// Flows that leave the cluster under the node's address.
+pub const NAT: MapSpec = map::<NatKey, NatFlow>("NAT", MapKind::LruHash, 0, size::NAT);
 /// Translated flows.
 pub const CT_V4: MapSpec = map::<CtKeyV4, CtV4>("CT_V4", MapKind::LruHash, 0, size::CT_V4);
 /// The node's own addresses, where node ports answer.
@@ -116,5 +127,18 @@ pub const LOGS: MapSpec =
     MapSpec { name: "AYA_LOGS", kind: MapKind::RingBuf, key_size: 0, value_size: 0, flags: 0, entries: 1 << 17 };
 
 /// Every map of a node.
-pub const MAPS: [MapSpec; 11] =
-    [SVC_V4, BACKENDS_V4, SOCK_ORIGIN, UDP_ORIGIN, ENDPOINTS, CT_V4, NODE_ADDRS, CONFIG, METRICS, NAMES, LOGS];
+pub const MAPS: [MapSpec; 13] = [
+    SVC_V4,
+    BACKENDS_V4,
+    SOCK_ORIGIN,
+    UDP_ORIGIN,
+    ENDPOINTS,
+    IPCACHE,
+    CT_V4,
+    NAT,
+    NODE_ADDRS,
+    CONFIG,
+    METRICS,
+    NAMES,
+    LOGS,
+];

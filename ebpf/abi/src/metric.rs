@@ -12,6 +12,16 @@ pub enum Metric {
     DropMalformed = 3,
     /// A table that the flow needs an entry in refused it.
     DropTableFull = 4,
+    /// A pod sent from an address or Ethernet address that is not its own.
+    DropSpoofed = 5,
+    /// A pod sent to a multicast or broadcast address, or something other than IP.
+    DropNotUnicast = 6,
+    /// No port was free for a flow that leaves the cluster.
+    DropNatPorts = 7,
+    /// A packet that leaves the cluster has no ports that could be translated.
+    DropNatProtocol = 8,
+    /// A packet came through the tunnel with a network identifier that is not the cluster's.
+    DropTunnelId = 9,
     /// A `connect` was translated.
     Connect = 64,
     /// A datagram of an unconnected socket was translated.
@@ -24,6 +34,16 @@ pub enum Metric {
     NodePortForward = 68,
     /// A reply of a node port's backend was translated.
     NodePortReverse = 69,
+    /// A packet of a pod was sent out of a link past the stack.
+    PodToLink = 70,
+    /// A packet of a pod went into the tunnel.
+    PodToTunnel = 71,
+    /// A packet from outside of the node was handed to its pod past the stack.
+    RemoteDelivery = 72,
+    /// A packet left the cluster under the node's address.
+    MasqueradeForward = 73,
+    /// A packet came back to the pod behind a flow that left under the node's address.
+    MasqueradeReverse = 74,
 }
 
 impl Metric {
@@ -31,17 +51,27 @@ impl Metric {
     pub const ROWS: u32 = 128;
 
     /// Every metric, by number.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 20] = [
         Self::DropNoBackend,
         Self::DropBackendRace,
         Self::DropMalformed,
         Self::DropTableFull,
+        Self::DropSpoofed,
+        Self::DropNotUnicast,
+        Self::DropNatPorts,
+        Self::DropNatProtocol,
+        Self::DropTunnelId,
         Self::Connect,
         Self::SendMsg,
         Self::LocalDelivery,
         Self::PodToStack,
         Self::NodePortForward,
         Self::NodePortReverse,
+        Self::PodToLink,
+        Self::PodToTunnel,
+        Self::RemoteDelivery,
+        Self::MasqueradeForward,
+        Self::MasqueradeReverse,
     ];
 
     /// Its name in tables and metrics.
@@ -51,12 +81,22 @@ impl Metric {
             Self::DropBackendRace => "backend_race",
             Self::DropMalformed => "malformed",
             Self::DropTableFull => "table_full",
+            Self::DropSpoofed => "spoofed",
+            Self::DropNotUnicast => "not_unicast",
+            Self::DropNatPorts => "nat_ports",
+            Self::DropNatProtocol => "nat_protocol",
+            Self::DropTunnelId => "tunnel_id",
             Self::Connect => "connect",
             Self::SendMsg => "sendmsg",
             Self::LocalDelivery => "local_delivery",
             Self::PodToStack => "pod_to_stack",
             Self::NodePortForward => "node_port_forward",
             Self::NodePortReverse => "node_port_reverse",
+            Self::PodToLink => "pod_to_link",
+            Self::PodToTunnel => "pod_to_tunnel",
+            Self::RemoteDelivery => "remote_delivery",
+            Self::MasqueradeForward => "masquerade_forward",
+            Self::MasqueradeReverse => "masquerade_reverse",
         }
     }
 

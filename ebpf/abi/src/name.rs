@@ -4,6 +4,8 @@
 pub const NAME_SERVICE: u32 = 1;
 /// Kind of [`NameKey::kind`]: an endpoint's pod, `namespace/name`.
 pub const NAME_ENDPOINT: u32 = 2;
+/// Kind of [`NameKey::kind`]: a node of the cluster, by its name.
+pub const NAME_NODE: u32 = 4;
 
 /// Longest name in bytes. Namespace and name have at most 63 and 253 bytes; a longer one is cut.
 pub const NAME_LEN_MAX: usize = 254;

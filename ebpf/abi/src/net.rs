@@ -2,10 +2,14 @@
 
 use core::fmt;
 
+/// IANA protocol number of ICMP.
+pub const PROTO_ICMP: u8 = 1;
 /// IANA protocol number of TCP.
 pub const PROTO_TCP: u8 = 6;
 /// IANA protocol number of UDP.
 pub const PROTO_UDP: u8 = 17;
+/// IANA protocol number of ICMPv6.
+pub const PROTO_ICMPV6: u8 = 58;
 
 /// An IPv4 address in network order, aligned so that the kernel side copies it as one word.
 #[repr(C, align(4))]

@@ -2,16 +2,23 @@
 
 #![no_std]
 
+mod endpoint;
 mod kernel;
 mod maps;
+mod nat;
 mod packet;
 mod reverse;
+mod rewrite;
+mod route;
 mod socket;
 
-pub use kernel::{Kernel, config, count, debugging};
-pub use maps::{CT_V4, ENDPOINTS, SOCK_ORIGIN, UDP_ORIGIN};
-pub use packet::{DROP, Field, NEXT, Skb};
+pub use endpoint::{endpoint, remote, sent_by};
+pub use kernel::{Kernel, config, count, debugging, refuse};
+pub use maps::{CT_V4, SOCK_ORIGIN, UDP_ORIGIN};
+pub use nat::{masquerade, unmasquerade};
+pub use packet::{DROP, NEXT, Skb};
 pub use reverse::reverse;
+pub use rewrite::Field;
 pub use socket::Call;
 
 #[cfg(target_arch = "bpf")]

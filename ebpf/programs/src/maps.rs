@@ -1,13 +1,17 @@
 //! The maps, as `skep-abi` describes them. All are pinned, so that every program and its successor share them.
 
 use aya_ebpf::{
-    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, SkStorage},
+    btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, SkStorage},
     macros::btf_map,
 };
 use skep_abi::{
-    BackendV4, Config, Counter, CtKeyV4, CtV4, Endpoint, F_MMAPABLE, Ip4, Metric, Origin, SockOrigin, SvcKeyV4, SvcV4,
-    UdpOriginKey, size,
+    BackendV4, Config, Counter, CtKeyV4, CtV4, Endpoint, F_MMAPABLE, Ip, Ip4, Metric, NatFlow, NatKey, Origin, Remote,
+    SockOrigin, SvcKeyV4, SvcV4, UdpOriginKey, size,
 };
+
+use skep_logic::Frame;
+
+use crate::nat::Subject;
 
 #[btf_map]
 pub static SVC_V4: HashMap<SvcKeyV4, SvcV4, { size::SVC_V4 }> = HashMap::new();
@@ -18,7 +22,11 @@ pub static SOCK_ORIGIN: SkStorage<SockOrigin> = SkStorage::new();
 #[btf_map]
 pub static UDP_ORIGIN: LruHashMap<UdpOriginKey, Origin, { size::UDP_ORIGIN }> = LruHashMap::new();
 #[btf_map]
-pub static ENDPOINTS: HashMap<Ip4, Endpoint, { size::ENDPOINTS }> = HashMap::new();
+pub static ENDPOINTS: HashMap<Ip, Endpoint, { size::ENDPOINTS }> = HashMap::new();
+#[btf_map]
+pub static IPCACHE: LpmTrie<Ip, Remote, { size::IPCACHE }> = LpmTrie::new();
+#[btf_map]
+pub static NAT: LruHashMap<NatKey, NatFlow, { size::NAT }> = LruHashMap::new();
 #[btf_map]
 pub static CT_V4: LruHashMap<CtKeyV4, CtV4, { size::CT_V4 }> = LruHashMap::new();
 #[btf_map]
@@ -27,3 +35,9 @@ pub static NODE_ADDRS: HashMap<Ip4, u32, { size::NODE_ADDRS }> = HashMap::new();
 pub static CONFIG: Array<Config, 1> = Array::new();
 #[btf_map]
 pub static METRICS: PerCpuArray<Counter, { Metric::ROWS as usize }> = PerCpuArray::new();
+/// What a translation looks at, for which the stack is too small. Nothing else runs on a CPU while a program on a link does.
+#[btf_map]
+pub static SUBJECT: PerCpuArray<Subject, 1> = PerCpuArray::new();
+/// A packet's headers, of a program whose own stack is needed for other things.
+#[btf_map]
+pub static FRAME: PerCpuArray<Frame, 1> = PerCpuArray::new();

@@ -12,7 +12,7 @@ use crate::error::Context as _;
 use crate::pin::Pins;
 use crate::{Error, sys};
 
-const OBJECTS: [(&str, &[u8], &[&str]); 4] = [
+const OBJECTS: [(&str, &[u8], &[&str]); 5] = [
     (
         "cgroup_sock",
         aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/cgroup_sock")),
@@ -21,6 +21,11 @@ const OBJECTS: [(&str, &[u8], &[&str]); 4] = [
     ("pod_egress", aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/pod_egress")), &["pod_egress"]),
     ("host_ingress", aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/host_ingress")), &["host_ingress"]),
     ("host_egress", aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/host_egress")), &["host_egress"]),
+    (
+        "overlay_ingress",
+        aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/overlay_ingress")),
+        &["overlay_ingress"],
+    ),
 ];
 
 /// The programs, verified and loaded, attached to nothing.

@@ -12,11 +12,13 @@
 mod decode;
 mod plan;
 mod range;
+mod remote;
 mod restore;
 mod tables;
 
 pub use decode::{BackendRow, ServiceRow, decode_services};
 pub use plan::{Full, Plan};
 pub use range::{Range, Ranges};
+pub use remote::{RemoteHeld, RemotePlan, plan_remotes};
 pub use restore::Dump;
 pub use tables::{Limits, Tables};

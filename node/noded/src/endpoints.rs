@@ -22,8 +22,8 @@ impl PodLinks {
     /// The tables cannot be read or written.
     pub(crate) fn retain(&self, attachments: &[Attachment]) -> Result<()> {
         for row in self.datapath.inspect().endpoints().context("read endpoints")? {
-            if !attachments.iter().any(|one| one.address == row.address) {
-                self.datapath.remove_endpoint(row.address)?;
+            if !attachments.iter().any(|one| one.addresses.contains(&row.address)) {
+                self.datapath.remove_endpoint(&[row.address])?;
                 self.datapath.detach_pod_link(row.ifindex)?;
             }
         }
@@ -34,7 +34,7 @@ impl PodLinks {
 impl Endpoints for PodLinks {
     fn attached(&self, attachment: &Attachment) -> Result<()> {
         let spec = EndpointSpec {
-            address: attachment.address,
+            addresses: attachment.addresses.clone(),
             ifindex: attachment.host_ifindex,
             host_mac: attachment.host_mac.0,
             pod_mac: attachment.pod_mac.0,
@@ -46,7 +46,7 @@ impl Endpoints for PodLinks {
     }
 
     fn detached(&self, attachment: &Attachment) -> Result<()> {
-        self.datapath.remove_endpoint(attachment.address)?;
+        self.datapath.remove_endpoint(&attachment.addresses)?;
         self.datapath.detach_pod_link(attachment.host_ifindex)?;
         Ok(())
     }

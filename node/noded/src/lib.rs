@@ -7,13 +7,14 @@
 //! network of the one before it in use, and changes nothing of them until it knows better; nothing of a Service is removed
 //! before the first full view of the cluster.
 //!
-//! Tasks: the service loop, the agent, the socket's server, and containerd's supervisor; all end before [`run`] returns.
+//! Tasks: the service loop, the routing loop, the agent, the socket's server, and containerd's supervisor; all end before [`run`] returns.
 
 mod endpoints;
 mod lock;
 mod node;
 mod options;
 mod preflight;
+mod routing;
 mod services;
 mod socket;
 mod tables;
@@ -30,6 +31,7 @@ use self::node::Node;
 use self::tables::KernelTables;
 
 pub use options::Options;
+pub use skep_netmodel::RoutingMode;
 
 /// Runs the node until `stop`. The process must be in the node's network namespace. `serving_tls` is for the kubelet's API.
 ///
@@ -73,6 +75,9 @@ async fn serve(
     stop: &CancellationToken,
 ) -> Result<()> {
     let datapath = node.datapath.clone().context("the datapath is not open")?;
+    let network = node.network.clone().context("the network is not open")?;
+    let links = routing::Routing::new(options.clone(), Arc::clone(&datapath), network);
+    let routing = tokio::spawn(links.run(client.clone(), stop.clone()));
     let tables = Arc::new(KernelTables::new(datapath));
     let timing = Arc::clone(&node.programming);
     let services = tokio::spawn(services::run(client.clone(), tables, timing, stop.clone()));
@@ -95,6 +100,7 @@ async fn serve(
     let ended = skep_agent::run(agent, client, stop.clone()).await.context("node agent");
     stop.cancel();
     services.await.context("the service loop panicked")?;
+    routing.await.context("the routing loop panicked")?;
     ended
 }
 

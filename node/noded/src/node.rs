@@ -13,6 +13,7 @@ use skep_observe::Timing;
 
 use crate::Options;
 use crate::endpoints::PodLinks;
+use crate::routing;
 use crate::socket::Socket;
 
 /// What containers get between SIGTERM and SIGKILL when the whole node goes.
@@ -30,7 +31,7 @@ pub(crate) struct Node {
     home: String,
     pub(crate) programming: Arc<Timing>,
     pub(crate) datapath: Option<Arc<Datapath>>,
-    network: Option<Arc<Network>>,
+    pub(crate) network: Option<Arc<Network>>,
     socket: Option<Socket>,
     containerd: Option<Containerd>,
 }
@@ -57,14 +58,19 @@ impl Node {
     pub(crate) async fn up(&mut self) -> Result<()> {
         let began = Instant::now();
         self.enter_cgroup()?;
+        let overhead = routing::prepare(&self.options).await?;
         let datapath = Arc::new(self.open_datapath()?);
         self.datapath = Some(Arc::clone(&datapath));
         let links = Arc::new(PodLinks::new(Arc::clone(&datapath)));
         let network = skep_network::Options {
-            pod_cidr: self.options.pod_cidr,
-            node_ip: Some(self.options.node_ip),
+            pod_cidrs: std::iter::once(self.options.pod_cidr.into())
+                .chain(self.options.pod_cidr_v6.map(Into::into))
+                .collect(),
+            node_ips: self.options.node_ips(),
+            link: self.options.link.clone(),
             lease_file: self.options.state_dir.join("cni/leases.json"),
             mtu: None,
+            mtu_overhead: overhead,
             netns: None,
         };
         let network = Arc::new(Network::open(network, Arc::clone(&links) as Arc<_>).await?);
@@ -105,6 +111,10 @@ impl Node {
         let cgroup = self.cgroups.unified().dir(&self.options.cgroup());
         let mut options = skep_bpf::Options::new(self.options.pin_dir(), cgroup);
         options.link.clone_from(&self.options.link);
+        options.overlay = routing::overlay(&self.options);
+        if self.options.masquerade {
+            options.masquerade.addresses = self.options.node_ips();
+        }
         let datapath = Datapath::open(&options).context("start the datapath")?;
         datapath.set_node_addresses(&[Ipv4Addr::LOCALHOST, self.options.node_ip])?;
         Ok(datapath)
@@ -162,6 +172,7 @@ impl Node {
         keep_first(&mut outcome, self.install(&options).withdraw().context("withdraw the CNI configuration"));
         if let Some(network) = self.network.take() {
             keep_first(&mut outcome, network.remove_all().await.context("remove pods' interfaces"));
+            keep_first(&mut outcome, routing::undo(&network).await);
         }
         if let Some(socket) = self.socket.take() {
             socket.close().await;

@@ -1,11 +1,12 @@
 //! What a node is told at start.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use skep_netmodel::RoutingMode;
 
 /// The longest name: it becomes part of a cgroup's and a directory's name, and that of the Node object.
 const NAME_LEN_MAX: usize = 63;
@@ -39,6 +40,16 @@ pub struct Options {
     pub cluster_dns: Vec<IpAddr>,
     /// The cluster's DNS domain.
     pub cluster_domain: String,
+    /// The node's IPv6 address, where it has one that others reach it at.
+    pub node_ip_v6: Option<Ipv6Addr>,
+    /// Where pods' IPv6 addresses come from, where they have any.
+    pub pod_cidr_v6: Option<Ipv6Net>,
+    /// How packets get to other nodes' pods.
+    pub routing: RoutingMode,
+    /// Whether pods' packets leave the cluster under the node's address.
+    pub masquerade: bool,
+    /// Prefixes outside of the cluster that know pods by their own addresses: packets there are not masqueraded.
+    pub masquerade_except: Vec<IpNet>,
     /// Whether pods, network and containerd end with the node, rather than being left for the next one.
     pub teardown: bool,
 }
@@ -60,6 +71,11 @@ impl Default for Options {
             pods_max: 110,
             cluster_dns: Vec::new(),
             cluster_domain: "cluster.local".to_owned(),
+            node_ip_v6: None,
+            pod_cidr_v6: None,
+            routing: RoutingMode::Native,
+            masquerade: true,
+            masquerade_except: Vec::new(),
             teardown: false,
         }
     }
@@ -81,6 +97,10 @@ impl Options {
         for (field, range) in [("pod_cidr", self.pod_cidr), ("service_cidr", self.service_cidr)] {
             ensure!(!range.contains(&self.node_ip), "{field}: {range} holds the node's own address {}", self.node_ip);
         }
+        ensure!(
+            self.routing == RoutingMode::Native || self.link.is_some(),
+            "link: a tunnel needs to know the link that its packets leave by"
+        );
         ensure!(!self.sandbox_image.is_empty(), "sandbox_image: it must not be empty");
         for image in &self.images {
             ensure!(image.is_file(), "images: {} is not a file", image.display());
@@ -91,6 +111,12 @@ impl Options {
     /// The node's directory in every cgroup hierarchy.
     pub(crate) fn cgroup(&self) -> String {
         cgroup(&self.name)
+    }
+
+    /// The node's own addresses, of each family one at most.
+    pub(crate) fn node_ips(&self) -> Vec<IpAddr> {
+        let six = self.node_ip_v6.map(IpAddr::V6);
+        std::iter::once(IpAddr::V4(self.node_ip)).chain(six).collect()
     }
 
     /// The node's directory in bpffs.
@@ -142,6 +168,7 @@ mod tests {
             (Options { node_ip: Ipv4Addr::new(10, 42, 0, 9), ..good() }, "pod_cidr"),
             (Options { node_ip: Ipv4Addr::new(10, 96, 0, 9), ..good() }, "service_cidr"),
             (Options { pod_cidr: "10.96.3.0/24".parse().unwrap(), ..good() }, "pod_cidr"),
+            (Options { routing: RoutingMode::Vxlan, ..good() }, "link"),
             (Options { images: vec![PathBuf::from("/none")], ..good() }, "images"),
         ] {
             let error = bad.validate().unwrap_err().to_string();
