@@ -68,6 +68,18 @@ impl Network {
         Ok(applied)
     }
 
+    /// The routes to pods that the node has, of its own making, by prefix.
+    ///
+    /// # Errors
+    /// Netlink's.
+    pub async fn routes(&self) -> io::Result<Vec<RouteSpec>> {
+        let held = self.links.routes().await?;
+        let own = held.iter().filter(|route| route.header.protocol == PROTOCOL);
+        let mut specs: Vec<RouteSpec> = own.filter_map(decode).collect();
+        specs.sort_unstable();
+        Ok(specs)
+    }
+
     fn route(&self, spec: &RouteSpec, overlay: Option<u32>, vni: u32) -> io::Result<RouteMessage> {
         let to = spec.prefix.network();
         let mut route = route_to(to, spec.prefix.prefix_len())?.protocol(PROTOCOL);

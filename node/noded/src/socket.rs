@@ -49,8 +49,8 @@ impl Socket {
             .with_context(|| format!("restrict {}", path.display()))?;
         let shutdown = CancellationToken::new();
         let server = Server::builder()
+            .add_service(InspectService::new(node, datapath, &network, programming))
             .add_service(CniService::new(network))
-            .add_service(InspectService::new(node, datapath, programming))
             .serve_with_incoming_shutdown(UnixListenerStream::new(listener), shutdown.clone().cancelled_owned());
         Ok(Socket { path: path.to_owned(), shutdown, server: tokio::spawn(server) })
     }

@@ -4,6 +4,7 @@ use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use skep_bpf::{Datapath, DebugLines, Error, Inspector};
+use skep_network::Network;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -21,16 +22,23 @@ pub struct InspectService {
     node: String,
     /// Weak, so that a client that stays connected does not keep a node's datapath open.
     datapath: Weak<Datapath>,
+    network: Weak<Network>,
     programming: Arc<Timing>,
     started: Instant,
 }
 
 impl InspectService {
-    /// The service that shows `datapath`; `programming` is what the node's service loop observes.
+    /// The service that shows `datapath` and the routes of `network`; `programming` is what the node's service loop observes.
     #[must_use]
-    pub fn new(node: &str, datapath: &Arc<Datapath>, programming: Arc<Timing>) -> InspectServer<InspectService> {
-        let datapath = Arc::downgrade(datapath);
-        InspectServer::new(InspectService { node: node.to_owned(), datapath, programming, started: Instant::now() })
+    pub fn new(
+        node: &str,
+        datapath: &Arc<Datapath>,
+        network: &Arc<Network>,
+        programming: Arc<Timing>,
+    ) -> InspectServer<InspectService> {
+        let (datapath, network) = (Arc::downgrade(datapath), Arc::downgrade(network));
+        let node = node.to_owned();
+        InspectServer::new(InspectService { node, datapath, network, programming, started: Instant::now() })
     }
 
     fn datapath(&self) -> Result<Arc<Datapath>, Status> {
@@ -76,6 +84,18 @@ impl Inspect for InspectService {
     ) -> Result<Response<v1::ListEndpointsReply>, Status> {
         let endpoints = self.read(|kernel| read::endpoints(kernel, true)).await?;
         Ok(Response::new(v1::ListEndpointsReply { endpoints }))
+    }
+
+    async fn list_remotes(&self, _: Request<v1::ListRemotesRequest>) -> Result<Response<v1::ListRemotesReply>, Status> {
+        let remotes = self.read(read::remotes).await?;
+        Ok(Response::new(v1::ListRemotesReply { remotes }))
+    }
+
+    async fn list_routes(&self, _: Request<v1::ListRoutesRequest>) -> Result<Response<v1::ListRoutesReply>, Status> {
+        let network = self.network.upgrade().ok_or_else(|| Status::unavailable("the node is stopping"))?;
+        let held = network.routes().await.map_err(|error| Status::internal(format!("list routes: {error}")))?;
+        let routes = self.read(|kernel| read::routes(kernel, held)).await?;
+        Ok(Response::new(v1::ListRoutesReply { routes }))
     }
 
     async fn list_maps(&self, _: Request<v1::ListMapsRequest>) -> Result<Response<v1::ListMapsReply>, Status> {
