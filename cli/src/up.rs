@@ -55,6 +55,9 @@ pub(crate) struct Args {
     /// How packets get to other nodes' pods: native (as they are, by routes) or vxlan (in a tunnel).
     #[arg(long, default_value_t = skep_noded::RoutingMode::Native)]
     routing: skep_noded::RoutingMode,
+    /// A prefix outside of the cluster that knows pods by their own addresses: packets there are not masqueraded; may be repeated.
+    #[arg(long, value_name = "CIDR")]
+    masquerade_except: Vec<ipnet::IpNet>,
     /// An OCI archive to import at start; may be repeated.
     #[arg(long = "image", value_name = "FILE")]
     images: Vec<PathBuf>,
@@ -132,6 +135,7 @@ async fn up(args: &Args, outside: TcpListener) -> Result<()> {
         images: args.images.clone(),
         sandbox_image: args.sandbox_image.clone(),
         routing: args.routing,
+        masquerade_except: args.masquerade_except.clone(),
         teardown: !args.keep,
         ..Default::default()
     };

@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use skep_abi::Metric;
 use skep_bpf::{Datapath, EndpointSpec, OVERLAY_VNI, Options, TUNNEL_PORT};
 use skep_netmodel::{NodeSpec, RoutingMode, plan_routing};
-use skep_network::{Attachment, CniRequest, Endpoints, Network, OVERHEAD_V4, OVERLAY, ensure_overlay};
+use skep_network::{Attachment, CniRequest, Endpoints, Network, OVERHEAD_V4, OVERHEAD_V6, OVERLAY, ensure_overlay};
 use skep_testkit::{Cgroup, Netns};
 use tokio::runtime::Runtime;
 
@@ -37,6 +37,8 @@ pub struct Setup {
     pub pods: u8,
     /// How packets get from node to node.
     pub routing: RoutingMode,
+    /// Whether nodes prefer to reach each other by IPv6.
+    pub over_ipv6: bool,
     /// Prefixes that are not masqueraded although they are outside.
     pub listed: Vec<IpNet>,
     /// Ports of masqueraded flows; by default those of the datapath.
@@ -121,7 +123,7 @@ impl Endpoints for Shared {
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { nodes: 2, pods: 1, routing: RoutingMode::Native, listed: Vec::new(), ports: None }
+        Self { nodes: 2, pods: 1, routing: RoutingMode::Native, over_ipv6: false, listed: Vec::new(), ports: None }
     }
 }
 
@@ -187,7 +189,10 @@ impl Member {
         plug(switch, &netns, &name, &addresses)?;
         let pod_cidrs: Vec<IpNet> =
             vec![format!("10.42.{number}.0/24").parse()?, format!("fd00:42:{number}::/64").parse()?];
-        let spec = NodeSpec { name: name.clone(), addresses: addresses.to_vec(), pod_cidrs };
+        let mut spec = NodeSpec { name: name.clone(), addresses: addresses.to_vec(), pod_cidrs };
+        if setup.over_ipv6 {
+            spec.addresses.reverse();
+        }
         let cgroup = Cgroup::create(&format!("{tag}-{name}"))?;
         let pins = Pins(skep_bpf::pin_dir(&format!("{tag}-{name}")));
         let mut options = Options::new(&pins.0, cgroup.path());
@@ -198,7 +203,7 @@ impl Member {
         }
         let mut overhead = 0;
         if setup.routing == RoutingMode::Vxlan {
-            overhead = OVERHEAD_V4;
+            overhead = if setup.over_ipv6 { OVERHEAD_V6 } else { OVERHEAD_V4 };
             runtime.block_on(ensure_overlay(Some(&netns.path()), LINK, TUNNEL_PORT, overhead))?;
             options.overlay = Some(OVERLAY.to_owned());
         }

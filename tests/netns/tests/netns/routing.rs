@@ -53,6 +53,26 @@ fn pods_of_all_nodes_reach_each_other_through_the_tunnel() {
     past_the_stacks(Vxlan, Metric::PodToTunnel);
 }
 
+#[test]
+fn pods_of_all_nodes_reach_each_other_through_a_tunnel_over_ipv6() {
+    let cluster = Cluster::new(&Setup { routing: Vxlan, over_ipv6: true, ..Setup::default() });
+    let (node, to) = (&cluster.nodes[0], cluster.pod(1, 0));
+    let row = node.datapath().inspect().remote(to.addresses[0]).unwrap().unwrap();
+    assert_eq!((row.node, row.tunnel), (Some(cluster.nodes[1].spec.addresses[0]), true));
+    assert!(row.node.unwrap().is_ipv6());
+    assert_eq!(node.network.mtu(), 1430);
+    all_reach_all(&cluster);
+    call(&node.netns, to.addresses[0]).unwrap();
+    let block = vec![7; 300_000];
+    let (_, _, mut stream) = call(&cluster.pod(0, 0).netns, to.addresses[1]).unwrap();
+    let mut writer = stream.try_clone().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| writer.write_all(&block).unwrap());
+        stream.read_exact(&mut vec![0; block.len()]).unwrap();
+    });
+    assert_eq!(node.counter(Metric::PodToStack), 0);
+}
+
 /// Nodes and pods of other nodes, in both directions, without translation.
 fn nodes_and_pods(routing: RoutingMode) {
     let cluster = cluster(routing);
