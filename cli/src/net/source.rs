@@ -16,7 +16,7 @@ const SOCKET: &str = "run/skep.sock";
 pub(super) enum Source {
     Daemon(InspectClient<Channel>),
     /// Names of interfaces are unknown: they belong to the node's network namespace.
-    Pins(Inspector),
+    Pins(Box<Inspector>),
 }
 
 impl Source {
@@ -34,7 +34,7 @@ impl Source {
         let name = name.map(str::to_owned).or_else(|| node_of(&socket));
         if let Some(kernel) = name.and_then(|name| Inspector::open(&pin_dir(&name)).ok()) {
             eprintln!("skep: no daemon answers on {}; this is what the kernel still holds", socket.display());
-            return Ok(Source::Pins(kernel));
+            return Ok(Source::Pins(Box::new(kernel)));
         }
         bail!(
             "no node answers on {}: start it with `skep up`, or name its socket with --socket; reading it needs root",

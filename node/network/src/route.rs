@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use rtnetlink::packet_route::route::{
-    RouteAddress, RouteAttribute, RouteIp6Tunnel, RouteIpTunnel, RouteLwTunnelEncap, RouteMessage, RouteProtocol,
-    RouteScope, RouteType,
+    RouteAddress, RouteAttribute, RouteIp6Tunnel, RouteIp6TunnelFlags, RouteIpTunnel, RouteLwTunnelEncap, RouteMessage,
+    RouteProtocol, RouteScope, RouteType,
 };
 use skep_netmodel::{Hop, RouteSpec};
 
@@ -95,9 +95,12 @@ impl Network {
                 let id = u64::from(vni);
                 match node {
                     IpAddr::V4(node) => route.encap_ip(vec![RouteIpTunnel::Id(id), RouteIpTunnel::Destination(node)]),
-                    IpAddr::V6(node) => {
-                        route.encap_ip6(vec![RouteIp6Tunnel::Id(id), RouteIp6Tunnel::Destination(node)])
-                    }
+                    // Without its checksum, UDP over IPv6 is dropped at the other end (RFC 8200, 8.1).
+                    IpAddr::V6(node) => route.encap_ip6(vec![
+                        RouteIp6Tunnel::Id(id),
+                        RouteIp6Tunnel::Destination(node),
+                        RouteIp6Tunnel::Flags(RouteIp6TunnelFlags::Checksum),
+                    ]),
                 }
             }
         };
