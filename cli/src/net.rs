@@ -23,6 +23,8 @@ Examples:
   skep net service get 10.96.0.10:53/UDP      what answers there
   skep net backend list -o yaml
   skep net endpoint get 10.42.0.7
+  skep net ipcache get 10.42.1.7              which node has an address
+  skep net route list
   skep net policy get default/web             rules of a policy, or about a pod's address
   skep net ct get 10.42.0.7
   skep net verify
@@ -71,6 +73,12 @@ enum Noun {
     /// Endpoints: the pods of this node.
     #[command(subcommand, visible_alias = "ep")]
     Endpoint(Lookup),
+    /// Prefixes of the cluster: whose they are, and how the programs send packets there.
+    #[command(subcommand)]
+    Ipcache(Prefix),
+    /// Routes to pods, as the node's stack has them.
+    #[command(subcommand)]
+    Route(List),
     /// Maps: the programs' tables.
     #[command(subcommand)]
     Map(List),
@@ -100,6 +108,17 @@ enum Lookup {
     List,
     /// Those that match: NAMESPACE/NAME, NAMESPACE/NAME:PORT, ADDRESS, ADDRESS:PORT, ADDRESS:PORT/PROTOCOL,
     /// or the id of an identity.
+    Get {
+        /// What to look for.
+        target: String,
+    },
+}
+
+#[derive(Subcommand)]
+enum Prefix {
+    /// All of them.
+    List,
+    /// Those that match: ADDRESS (the one that packets to it find), PREFIX or NODE.
     Get {
         /// What to look for.
         target: String,
@@ -149,6 +168,12 @@ async fn answer(args: NetArgs) -> Result<ExitCode> {
             let found = find::endpoints(source.endpoints().await?, &target);
             found_or_not(&out, "endpoint", &target, &found, table::endpoints)
         }
+        Noun::Ipcache(Prefix::List) => out.rows(&source.remotes().await?, table::remotes),
+        Noun::Ipcache(Prefix::Get { target }) => {
+            let found = find::remotes(source.remotes().await?, &target);
+            found_or_not(&out, "ipcache", &target, &found, table::remotes)
+        }
+        Noun::Route(List::List) => out.rows(&source.routes().await?, table::routes),
         Noun::Map(List::List) => out.rows(&source.maps().await?, table::maps),
         Noun::Prog(List::List) => out.rows(&source.programs().await?, table::programs),
         Noun::Policy(Lookup::List) => out.rows(&source.policy().await?, policy::rows),

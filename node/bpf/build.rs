@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-const OBJECTS: [&str; 5] = ["cgroup_sock", "pod_egress", "pod_ingress", "host_ingress", "host_egress"];
+const OBJECTS: [&str; 6] =
+    ["cgroup_sock", "pod_egress", "pod_ingress", "host_ingress", "host_egress", "overlay_ingress"];
 
 fn main() {
     println!("cargo::rerun-if-env-changed=SKEP_BPF_DIR");

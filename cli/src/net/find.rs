@@ -1,6 +1,6 @@
 //! Which rows a target names.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::{Context as _, Result};
 use skep_observe::v1;
@@ -17,6 +17,17 @@ pub(super) fn services(rows: Vec<v1::Service>, target: &str) -> Result<Vec<v1::S
 /// `ADDRESS`, `NAMESPACE/NAME`, or the interface's name.
 pub(super) fn endpoints(rows: Vec<v1::Endpoint>, target: &str) -> Vec<v1::Endpoint> {
     rows.into_iter().filter(|row| row.address == target || row.pod == target || row.link == target).collect()
+}
+
+/// `ADDRESS` finds the longest prefix that it is in, as a packet would; `PREFIX` and `NODE` find what is equal.
+pub(super) fn remotes(rows: Vec<v1::Remote>, target: &str) -> Vec<v1::Remote> {
+    if let Ok(address) = target.parse::<IpAddr>() {
+        let prefix =
+            |row: &v1::Remote| row.prefix.parse::<ipnet::IpNet>().ok().filter(|prefix| prefix.contains(&address));
+        let longest = rows.into_iter().filter_map(|row| Some((prefix(&row)?.prefix_len(), row)));
+        return longest.max_by_key(|(len, _)| *len).map(|(_, row)| row).into_iter().collect();
+    }
+    rows.into_iter().filter(|row| row.prefix == target || row.node == target).collect()
 }
 
 enum Wanted<'a> {
@@ -62,6 +73,25 @@ impl<'a> Wanted<'a> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_finds_the_longest_prefix() {
+        let row = |prefix: &str, node: &str| v1::Remote {
+            prefix: prefix.to_owned(),
+            node: node.to_owned(),
+            ..v1::Remote::default()
+        };
+        let rows =
+            vec![row("10.42.0.0/16", ""), row("10.42.1.0/24", "a"), row("192.168.0.1/32", "a"), row("fd00::/64", "b")];
+        let found =
+            |target: &str| -> Vec<String> { remotes(rows.clone(), target).into_iter().map(|row| row.prefix).collect() };
+        assert_eq!(found("10.42.1.9"), ["10.42.1.0/24"]);
+        assert_eq!(found("10.42.9.9"), ["10.42.0.0/16"]);
+        assert_eq!(found("fd00::9"), ["fd00::/64"]);
+        assert_eq!(found("a").len(), 2);
+        assert_eq!(found("10.42.1.0/24").len(), 1);
+        assert!(found("192.0.2.1").is_empty());
+    }
 
     #[test]
     fn every_form_of_target() {

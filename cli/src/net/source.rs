@@ -67,6 +67,24 @@ impl Source {
         }
     }
 
+    pub(super) async fn remotes(&mut self) -> Result<Vec<v1::Remote>> {
+        match self {
+            Source::Daemon(client) => {
+                Ok(client.list_remotes(v1::ListRemotesRequest {}).await.map_err(told)?.into_inner().remotes)
+            }
+            Source::Pins(kernel) => Ok(read::remotes(kernel)?),
+        }
+    }
+
+    pub(super) async fn routes(&mut self) -> Result<Vec<v1::Route>> {
+        let Source::Daemon(client) = self else {
+            bail!(
+                "routes are in the node's network namespace, and no daemon answers there: use `ip route list proto 213`"
+            );
+        };
+        Ok(client.list_routes(v1::ListRoutesRequest {}).await.map_err(told)?.into_inner().routes)
+    }
+
     pub(super) async fn maps(&mut self) -> Result<Vec<v1::Map>> {
         match self {
             Source::Daemon(client) => {

@@ -99,6 +99,19 @@ pub(super) fn endpoints(rows: &[v1::Endpoint]) -> String {
     table(&["ADDRESS", "POD", "LINK", "IFINDEX", "MAC", "ID"], rows.iter().map(row))
 }
 
+pub(super) fn remotes(rows: &[v1::Remote]) -> String {
+    let row = |one: &v1::Remote| {
+        let way = if one.tunnel { "tunnel" } else { "-" };
+        vec![one.prefix.clone(), one.kind.clone(), or_dash(&one.node), or_dash(&one.address), way.to_owned()]
+    };
+    table(&["PREFIX", "KIND", "NODE", "ADDRESS", "WAY"], rows.iter().map(row))
+}
+
+pub(super) fn routes(rows: &[v1::Route]) -> String {
+    let row = |one: &v1::Route| vec![one.prefix.clone(), one.hop.clone(), or_dash(&one.address), or_dash(&one.node)];
+    table(&["PREFIX", "HOP", "ADDRESS", "NODE"], rows.iter().map(row))
+}
+
 pub(super) fn maps(rows: &[v1::Map]) -> String {
     let row = |one: &v1::Map| {
         vec![

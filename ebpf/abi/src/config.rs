@@ -1,5 +1,7 @@
 //! What the programs need to know of their node.
 
+use crate::Ip;
+
 /// Flag of [`Config::flags`]: programs write their debug lines to `AYA_LOGS`.
 pub const CONFIG_DEBUG: u32 = 1 << 0;
 
@@ -17,6 +19,20 @@ pub struct Config {
     pub node_port_min: u16,
     /// Last node port, host order.
     pub node_port_max: u16,
+    /// First port of flows that leave the cluster under the node's address, host order.
+    pub nat_port_min: u16,
+    /// Last such port, host order; less than the first where nothing is masqueraded.
+    pub nat_port_max: u16,
+    /// Interface index of the node's link; 0 where there is none.
+    pub link: u32,
+    /// Interface index of the tunnel's device; 0 where there is none.
+    pub overlay: u32,
+    /// The tunnel's network identifier.
+    pub vni: u32,
     /// Zero.
     pub pad: u32,
+    /// The node's address in the source of IPv4 packets that leave the cluster; unspecified where it has none.
+    pub masquerade_v4: Ip,
+    /// The same for IPv6.
+    pub masquerade_v6: Ip,
 }

@@ -3,7 +3,7 @@
 /// An Ethernet address.
 pub type Mac = [u8; 6];
 
-/// Value of `ENDPOINTS`, whose key is the endpoint's address.
+/// Value of `ENDPOINTS`, whose key is an [`crate::Ip`]: a pod with an address of either family has two rows, which differ in their key only.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Endpoint {

@@ -1,6 +1,6 @@
 //! Flows of policed endpoints, for both directions in one entry.
 
-use crate::{Be16, Ip16};
+use crate::{Be16, Ip};
 
 /// Flag of [`Ct::flags`]: it is an entry, and not what an empty look-up leaves.
 pub const CT_PRESENT: u32 = 1 << 0;
@@ -25,9 +25,9 @@ pub const CT_SHARE_MAX: u32 = 32_768;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CtKey {
     /// Address of one end.
-    pub low: Ip16,
+    pub low: Ip,
     /// Address of the other.
-    pub high: Ip16,
+    pub high: Ip,
     /// Port of the one, or an echo's id.
     pub low_port: Be16,
     /// Port of the other, or an echo's id.

@@ -11,9 +11,12 @@ mod config;
 mod conntrack;
 mod endpoint;
 mod flow;
+mod ip;
+mod ipcache;
 mod map;
 mod metric;
 mod name;
+mod nat;
 mod net;
 mod origin;
 mod policy;
@@ -26,17 +29,20 @@ pub use endpoint::{Endpoint, Mac};
 pub use flow::{
     CT_ANSWERED, CT_DENIED, CT_FIN_HIGH, CT_FIN_LOW, CT_ORIGIN_LOW, CT_PRESENT, CT_RESET, CT_SHARE_MAX, Ct, CtKey,
 };
+pub use ip::Ip;
+pub use ipcache::{OVERLAY_VNI, PrefixKey, REMOTE_NODE, REMOTE_PODS, REMOTE_TUNNEL, Remote, TUNNEL_MAC, TUNNEL_PORT};
 pub use map::{
     ABI_VERSION, AFFINITY, BACKENDS_V4, BLOCKS, CONFIG, CT, CT_BRIEF, CT_SHARE, CT_V4, ENDPOINTS, F_MMAPABLE,
-    F_NO_PREALLOC, FRAGMENTS, IDENTITIES, LOGS, MAPS, METRICS, MapKind, MapSpec, NAMES, NODE_ADDRS, POLICY,
-    POLICY_STATE, SOCK_ORIGIN, SVC_V4, UDP_ORIGIN, size,
+    F_NO_PREALLOC, FRAGMENTS, IDENTITIES, IPCACHE, LOGS, MAPS, METRICS, MapKind, MapSpec, NAMES, NAT, NODE_ADDRS,
+    POLICY, POLICY_STATE, SOCK_ORIGIN, SVC_V4, UDP_ORIGIN, size,
 };
 pub use metric::{Counter, Metric};
-pub use name::{NAME_ENDPOINT, NAME_LEN_MAX, NAME_POLICY, NAME_SERVICE, Name, NameKey};
-pub use net::{Be16, Ip4, PROTO_ICMP, PROTO_SCTP, PROTO_TCP, PROTO_UDP};
+pub use name::{NAME_ENDPOINT, NAME_LEN_MAX, NAME_NODE, NAME_POLICY, NAME_SERVICE, Name, NameKey};
+pub use nat::{NAT_EGRESS, NAT_INGRESS, NatFlow, NatKey};
+pub use net::{Be16, Ip4, PROTO_ICMP, PROTO_ICMPV6, PROTO_SCTP, PROTO_TCP, PROTO_UDP};
 pub use origin::{Origin, SockOrigin, UdpOriginKey};
 pub use policy::{
-    BlockPrefix, EP_EGRESS, EP_INGRESS, FragmentKey, FragmentPorts, Ip16, PEER_ANY_POD, PEER_ANYONE, POLICY_ALLOW,
+    BlockPrefix, EP_EGRESS, EP_INGRESS, FragmentKey, FragmentPorts, PEER_ANY_POD, PEER_ANYONE, POLICY_ALLOW,
     POLICY_BITS, POLICY_BITS_PEER, POLICY_BITS_PROTO, POLICY_DENY, POLICY_EGRESS, POLICY_INGRESS, Peer, PolicyEpoch,
     PolicyKey, PolicyPrefix, PolicyRow,
 };
@@ -61,21 +67,25 @@ layout! {
     AffinityKey = 16,
     Affinity = 24,
     Ip4 = 4,
+    Ip = 16,
     Be16 = 2,
     SvcKeyV4 = 8,
     SvcV4 = 24,
     BackendV4 = 16,
     Endpoint = 24,
+    PrefixKey = 20,
+    Remote = 24,
+    NatKey = 40,
+    NatFlow = 32,
     CtKeyV4 = 16,
     CtV4 = 24,
     SockOrigin = 20,
     UdpOriginKey = 16,
     Origin = 12,
-    Config = 24,
+    Config = 72,
     Counter = 16,
     NameKey = 8,
     Name = 256,
-    Ip16 = 16,
     PolicyKey = 12,
     PolicyPrefix = 16,
     PolicyRow = 8,

@@ -2,8 +2,8 @@
 
 use crate::{
     Affinity, AffinityKey, BackendV4, BlockPrefix, Config, Counter, Ct, CtKey, CtKeyV4, CtV4, Endpoint, FragmentKey,
-    FragmentPorts, Ip4, Ip16, Metric, Name, NameKey, Origin, Peer, PolicyEpoch, PolicyPrefix, PolicyRow, SockOrigin,
-    SvcKeyV4, SvcV4, UdpOriginKey,
+    FragmentPorts, Ip, Ip4, Metric, Name, NameKey, NatFlow, NatKey, Origin, Peer, PolicyEpoch, PolicyPrefix, PolicyRow,
+    PrefixKey, Remote, SockOrigin, SvcKeyV4, SvcV4, UdpOriginKey,
 };
 
 /// Raised with every change of a layout or of a meaning in this crate.
@@ -26,6 +26,10 @@ pub mod size {
     pub const AFFINITY: usize = 65_536;
     /// `ENDPOINTS`.
     pub const ENDPOINTS: usize = 4_096;
+    /// `IPCACHE`: three rows a node and family, and as many CIDRs as an operator lists.
+    pub const IPCACHE: usize = 65_536;
+    /// `NAT`, both directions counted.
+    pub const NAT: usize = 131_072;
     /// `CT_V4`.
     pub const CT_V4: usize = 65_536;
     /// `NODE_ADDRS`.
@@ -122,13 +126,17 @@ pub const UDP_ORIGIN: MapSpec = map::<UdpOriginKey, Origin>("UDP_ORIGIN", MapKin
 /// Which backend a client of a service with session affinity had last.
 pub const AFFINITY: MapSpec = map::<AffinityKey, Affinity>("AFFINITY", MapKind::LruHash, 0, size::AFFINITY);
 /// Endpoints of this node.
-pub const ENDPOINTS: MapSpec = map::<Ip4, Endpoint>("ENDPOINTS", MapKind::Hash, 0, size::ENDPOINTS);
+pub const ENDPOINTS: MapSpec = map::<Ip, Endpoint>("ENDPOINTS", MapKind::Hash, 0, size::ENDPOINTS);
+/// Prefixes of the cluster: whose they are, and how packets get there.
+pub const IPCACHE: MapSpec = map::<PrefixKey, Remote>("IPCACHE", MapKind::LpmTrie, F_NO_PREALLOC, size::IPCACHE);
+/// Flows that leave the cluster under the node's address.
+pub const NAT: MapSpec = map::<NatKey, NatFlow>("NAT", MapKind::LruHash, 0, size::NAT);
 /// Translated flows.
 pub const CT_V4: MapSpec = map::<CtKeyV4, CtV4>("CT_V4", MapKind::LruHash, 0, size::CT_V4);
 /// The node's own addresses, where node ports answer.
 pub const NODE_ADDRS: MapSpec = map::<Ip4, u32>("NODE_ADDRS", MapKind::Hash, 0, size::NODE_ADDRS);
 /// Pods of the cluster.
-pub const IDENTITIES: MapSpec = map::<Ip16, Peer>("IDENTITIES", MapKind::Hash, F_NO_PREALLOC, size::IDENTITIES);
+pub const IDENTITIES: MapSpec = map::<Ip, Peer>("IDENTITIES", MapKind::Hash, F_NO_PREALLOC, size::IDENTITIES);
 /// Address blocks that policies speak of.
 pub const BLOCKS: MapSpec = map::<BlockPrefix, u32>("BLOCKS", MapKind::LpmTrie, F_NO_PREALLOC, size::BLOCKS);
 /// Allowed traffic.
@@ -154,14 +162,16 @@ pub const LOGS: MapSpec =
     MapSpec { name: "AYA_LOGS", kind: MapKind::RingBuf, key_size: 0, value_size: 0, flags: 0, entries: 1 << 17 };
 
 /// Every map of a node.
-pub const MAPS: [MapSpec; 20] = [
+pub const MAPS: [MapSpec; 22] = [
     SVC_V4,
     BACKENDS_V4,
     SOCK_ORIGIN,
     UDP_ORIGIN,
     AFFINITY,
     ENDPOINTS,
+    IPCACHE,
     CT_V4,
+    NAT,
     NODE_ADDRS,
     CONFIG,
     METRICS,

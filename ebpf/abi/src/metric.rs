@@ -12,6 +12,16 @@ pub enum Metric {
     DropMalformed = 3,
     /// A table that the flow needs an entry in refused it.
     DropTableFull = 4,
+    /// A pod sent from an address or Ethernet address that is not its own.
+    DropSpoofed = 5,
+    /// A pod sent to a multicast or broadcast address, or something other than IP.
+    DropNotUnicast = 6,
+    /// No port was free for a flow that leaves the cluster.
+    DropNatPorts = 7,
+    /// A packet that leaves the cluster has no ports that could be translated.
+    DropNatProtocol = 8,
+    /// A packet came through the tunnel with a network identifier that is not the cluster's.
+    DropTunnelId = 9,
     /// No policy of the destination allows it.
     DropIngressPolicy = 16,
     /// No policy of the source allows it.
@@ -32,6 +42,16 @@ pub enum Metric {
     NodePortForward = 68,
     /// A reply of a node port's backend was translated.
     NodePortReverse = 69,
+    /// A packet of a pod was sent out of a link past the stack.
+    PodToLink = 70,
+    /// A packet of a pod went into the tunnel.
+    PodToTunnel = 71,
+    /// A packet from outside of the node was handed to its pod past the stack.
+    RemoteDelivery = 72,
+    /// A packet left the cluster under the node's address.
+    MasqueradeForward = 73,
+    /// A packet came back to the pod behind a flow that left under the node's address.
+    MasqueradeReverse = 74,
     /// A flow was looked up in the policy tables.
     PolicyLookup = 80,
 }
@@ -41,11 +61,16 @@ impl Metric {
     pub const ROWS: u32 = 128;
 
     /// Every metric, by number.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 25] = [
         Self::DropNoBackend,
         Self::DropBackendRace,
         Self::DropMalformed,
         Self::DropTableFull,
+        Self::DropSpoofed,
+        Self::DropNotUnicast,
+        Self::DropNatPorts,
+        Self::DropNatProtocol,
+        Self::DropTunnelId,
         Self::DropIngressPolicy,
         Self::DropEgressPolicy,
         Self::DropFragment,
@@ -56,6 +81,11 @@ impl Metric {
         Self::PodToStack,
         Self::NodePortForward,
         Self::NodePortReverse,
+        Self::PodToLink,
+        Self::PodToTunnel,
+        Self::RemoteDelivery,
+        Self::MasqueradeForward,
+        Self::MasqueradeReverse,
         Self::PolicyLookup,
     ];
 
@@ -66,6 +96,11 @@ impl Metric {
             Self::DropBackendRace => "backend_race",
             Self::DropMalformed => "malformed",
             Self::DropTableFull => "table_full",
+            Self::DropSpoofed => "spoofed",
+            Self::DropNotUnicast => "not_unicast",
+            Self::DropNatPorts => "nat_ports",
+            Self::DropNatProtocol => "nat_protocol",
+            Self::DropTunnelId => "tunnel_id",
             Self::DropIngressPolicy => "ingress_policy",
             Self::DropEgressPolicy => "egress_policy",
             Self::DropFragment => "fragment",
@@ -76,6 +111,11 @@ impl Metric {
             Self::PodToStack => "pod_to_stack",
             Self::NodePortForward => "node_port_forward",
             Self::NodePortReverse => "node_port_reverse",
+            Self::PodToLink => "pod_to_link",
+            Self::PodToTunnel => "pod_to_tunnel",
+            Self::RemoteDelivery => "remote_delivery",
+            Self::MasqueradeForward => "masquerade_forward",
+            Self::MasqueradeReverse => "masquerade_reverse",
             Self::PolicyLookup => "policy_lookup",
         }
     }

@@ -4,6 +4,8 @@
 pub const NAME_SERVICE: u32 = 1;
 /// Kind of [`NameKey::kind`]: an endpoint's pod, `namespace/name`.
 pub const NAME_ENDPOINT: u32 = 2;
+/// Kind of [`NameKey::kind`]: a node of the cluster, by its name.
+pub const NAME_NODE: u32 = 4;
 
 /// Kind of [`NameKey::kind`]: what an id of the policy tables stands for, `pods …`, `namespace …`, `block …` or `policy …`.
 pub const NAME_POLICY: u32 = 3;

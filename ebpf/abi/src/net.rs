@@ -10,6 +10,8 @@ pub const PROTO_TCP: u8 = 6;
 pub const PROTO_UDP: u8 = 17;
 /// IANA protocol number of SCTP.
 pub const PROTO_SCTP: u8 = 132;
+/// IANA protocol number of ICMPv6.
+pub const PROTO_ICMPV6: u8 = 58;
 
 /// An IPv4 address in network order, aligned so that the kernel side copies it as one word.
 #[repr(C, align(4))]

@@ -1,8 +1,6 @@
 //! Who may exchange what with whom: pods' identities, address blocks, and rows of allowed traffic.
 
-use core::fmt;
-
-use crate::{Be16, Ip4};
+use crate::{Be16, Ip};
 
 /// Flag of [`crate::Endpoint::flags`]: connections to it need a row.
 pub const EP_INGRESS: u32 = 1 << 0;
@@ -30,11 +28,6 @@ pub const POLICY_BITS_PEER: u32 = 72;
 pub const POLICY_BITS_PROTO: u32 = 80;
 /// Prefix length of a whole key, as a look-up has it.
 pub const POLICY_BITS: u32 = 96;
-
-/// An address of either family in network order; IPv4 as a mapped one (RFC 4291, 2.5.5.2).
-#[repr(C, align(8))]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Ip16(pub [u8; 16]);
 
 /// Key of `POLICY` behind its prefix length.
 #[repr(C)]
@@ -109,9 +102,9 @@ pub struct PolicyEpoch {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct FragmentKey {
     /// Source address.
-    pub src: Ip16,
+    pub src: Ip,
     /// Destination address.
-    pub dst: Ip16,
+    pub dst: Ip,
     /// Identification, in the packet's own order.
     pub id: u32,
     /// IANA protocol number.
@@ -128,56 +121,4 @@ pub struct FragmentPorts {
     pub src: Be16,
     /// Destination port.
     pub dst: Be16,
-}
-
-impl Ip16 {
-    const MAPPED: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
-
-    /// Both halves, for comparison alone.
-    #[inline(always)]
-    pub const fn words(&self) -> (u64, u64) {
-        let b = &self.0;
-        (
-            u64::from_ne_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]),
-            u64::from_ne_bytes([b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]]),
-        )
-    }
-
-    /// The IPv4 address that it maps.
-    #[inline(always)]
-    pub fn mapped(&self) -> Option<Ip4> {
-        let b = &self.0;
-        if b[..12] == Self::MAPPED { Some(Ip4([b[12], b[13], b[14], b[15]])) } else { None }
-    }
-}
-
-impl From<Ip4> for Ip16 {
-    #[inline(always)]
-    fn from(Ip4([a, b, c, d]): Ip4) -> Self {
-        Self([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d])
-    }
-}
-
-impl From<core::net::IpAddr> for Ip16 {
-    fn from(address: core::net::IpAddr) -> Self {
-        match address {
-            core::net::IpAddr::V4(v4) => Ip4::from(v4).into(),
-            core::net::IpAddr::V6(v6) => Self(v6.octets()),
-        }
-    }
-}
-
-impl From<Ip16> for core::net::IpAddr {
-    fn from(address: Ip16) -> Self {
-        match address.mapped() {
-            Some(v4) => Self::V4(v4.into()),
-            None => Self::V6(address.0.into()),
-        }
-    }
-}
-
-impl fmt::Display for Ip16 {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        core::net::IpAddr::from(*self).fmt(f)
-    }
 }

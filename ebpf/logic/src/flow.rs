@@ -1,6 +1,6 @@
 //! What a packet says of its flow.
 
-use skep_abi::{Be16, CtKey, FragmentKey, Ip4, Ip16, PROTO_ICMP, PROTO_SCTP, PROTO_TCP, PROTO_UDP};
+use skep_abi::{Be16, CtKey, FragmentKey, Ip, Ip4, PROTO_ICMP, PROTO_ICMPV6, PROTO_SCTP, PROTO_TCP, PROTO_UDP};
 
 use crate::packet::{Frame, Malformed, Packet, TCP_ACK, TCP_SYN};
 
@@ -10,13 +10,15 @@ pub(crate) const TCP_FIN: u8 = 0x01;
 pub(crate) const TCP_RST: u8 = 0x04;
 
 const FRAGMENT_OFFSET: u16 = 0x1fff;
-const MORE_FRAGMENTS: u16 = 0x2000;
 
 const ICMP_ECHO_REPLY: u8 = 0;
 const ICMP_UNREACHABLE: u8 = 3;
 const ICMP_ECHO: u8 = 8;
 const ICMP_TIME_EXCEEDED: u8 = 11;
 const ICMP_PARAMETER: u8 = 12;
+/// Types of ICMPv6 below this one report errors (RFC 4443, 2.1).
+const ICMPV6_ECHO: u8 = 128;
+const ICMPV6_ECHO_REPLY: u8 = 129;
 
 /// Which part of a datagram a packet is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,9 +35,9 @@ pub enum Part {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flow {
     /// Source address.
-    pub src: Ip16,
+    pub src: Ip,
     /// Destination address.
-    pub dst: Ip16,
+    pub dst: Ip,
     /// Identification of a fragmented datagram.
     pub id: u32,
     /// Source port, or an echo's id.
@@ -53,22 +55,22 @@ pub struct Flow {
 }
 
 impl Flow {
-    /// Of an IPv4 packet.
+    /// Of a packet. A fragment of IPv6 counts as a later one, whichever it is.
     ///
     /// # Errors
     /// The transport header is cut short.
     #[inline(always)]
-    pub fn of_v4<P: Packet + ?Sized>(packet: &P, frame: &Frame) -> Result<Self, Malformed> {
+    pub fn of<P: Packet + ?Sized>(packet: &P, frame: &Frame) -> Result<Self, Malformed> {
         let raw = &frame.raw;
         let word = u16::from_be_bytes([raw[20], raw[21]]);
-        let part = match (word & FRAGMENT_OFFSET, word & MORE_FRAGMENTS) {
-            (0, 0) => Part::Whole,
-            (0, _) => Part::First,
-            _ => Part::Later,
+        let part = match (frame.ip.fragment, frame.ip.v4, word & FRAGMENT_OFFSET) {
+            (false, _, _) => Part::Whole,
+            (true, true, 0) => Part::First,
+            (true, _, _) => Part::Later,
         };
         let mut flow = Self {
-            src: frame.ip.src.into(),
-            dst: frame.ip.dst.into(),
+            src: frame.ip.src,
+            dst: frame.ip.dst,
             id: u32::from(u16::from_be_bytes([raw[18], raw[19]])),
             src_port: Be16::new(0),
             dst_port: Be16::new(0),
@@ -100,14 +102,52 @@ impl Flow {
                 self.dst_port = self.src_port;
             }
             self.reports = matches!(kind, ICMP_UNREACHABLE | ICMP_TIME_EXCEEDED | ICMP_PARAMETER);
+        } else if self.proto == PROTO_ICMPV6 {
+            let [kind, _, _, _, a, b, _, _] = packet.load::<8>(l4).ok_or(Malformed)?;
+            if matches!(kind, ICMPV6_ECHO | ICMPV6_ECHO_REPLY) {
+                self.src_port = Be16::from_bytes([a, b]);
+                self.dst_port = self.src_port;
+            }
+            self.reports = kind < ICMPV6_ECHO;
         }
         Ok(())
     }
 
     /// The flow whose packet an ICMP error bears, as that packet travelled; `None` where it cannot be told.
     #[inline(always)]
-    pub fn reported_v4<P: Packet + ?Sized>(packet: &P, l4: usize) -> Option<Self> {
-        let at = l4 + 8;
+    pub fn reported<P: Packet + ?Sized>(packet: &P, l4: usize, v4: bool) -> Option<Self> {
+        if v4 { Self::reported_v4(packet, l4 + 8) } else { Self::reported_v6(packet, l4 + 8) }
+    }
+
+    /// An IPv6 packet without extension headers.
+    #[inline(always)]
+    fn reported_v6<P: Packet + ?Sized>(packet: &P, at: usize) -> Option<Self> {
+        let [_, _, _, _, _, _, proto, _] = packet.load::<8>(at)?;
+        let mut flow = Self {
+            src: Ip(packet.load::<16>(at + 8)?),
+            dst: Ip(packet.load::<16>(at + 24)?),
+            id: 0,
+            src_port: Be16::new(0),
+            dst_port: Be16::new(0),
+            proto,
+            tcp_flags: 0,
+            reports: false,
+            part: Part::Whole,
+        };
+        let [a, b, c, d] = packet.load::<4>(at + 40)?;
+        if has_ports(proto) {
+            flow.src_port = Be16::from_bytes([a, b]);
+            flow.dst_port = Be16::from_bytes([c, d]);
+        } else if proto == PROTO_ICMPV6 {
+            let [a, b] = packet.load::<2>(at + 44)?;
+            flow.src_port = Be16::from_bytes([a, b]);
+            flow.dst_port = flow.src_port;
+        }
+        Some(flow)
+    }
+
+    #[inline(always)]
+    fn reported_v4<P: Packet + ?Sized>(packet: &P, at: usize) -> Option<Self> {
         let raw = packet.load::<20>(at)?;
         let words = (raw[0] & 0x0f) as usize;
         let later = u16::from_be_bytes([raw[6], raw[7]]) & FRAGMENT_OFFSET != 0;

@@ -10,6 +10,8 @@ mod backend;
 mod checksum;
 mod conntrack;
 mod flow;
+mod icmp;
+mod nat;
 mod node_port;
 mod packet;
 mod police;
@@ -25,6 +27,8 @@ pub use conntrack::{
     is_expired, is_settled, timeout_s,
 };
 pub use flow::{Flow, Part};
+pub use icmp::{Embedded, Ends, embedded, ends, read_embedded};
+pub use nat::{Added, NatTable, Outbound, Outside, inbound, outbound};
 pub use node_port::{Forward, forward_keys, opens_flow};
-pub use packet::{ETH_LEN, Frame, HEADERS_LEN, HOP_LEN, Ipv4, Malformed, Packet, Ports, TCP_ACK, TCP_SYN};
+pub use packet::{ETH_LEN, Frame, HEADERS_LEN, HOP_LEN, IpHeader, Malformed, Packet, Ports, TCP_ACK, TCP_SYN};
 pub use police::{End, NAMES_MAX, Policies, Verdict, evaluate, is_policed, is_related, police};

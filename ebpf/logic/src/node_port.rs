@@ -3,7 +3,7 @@
 use skep_abi::{CT_FORWARD, CT_REVERSE, CtKeyV4, CtV4, PROTO_TCP};
 
 use crate::Picked;
-use crate::packet::{Ipv4, Ports, TCP_ACK, TCP_SYN};
+use crate::packet::{IpHeader, Ports, TCP_ACK, TCP_SYN};
 
 /// The entries of a flow, keyed by what arrives in either direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,17 +17,17 @@ pub struct Forward {
 /// Whether a packet may begin a flow. TCP begins with SYN alone; a stray segment belongs to a flow that is forgotten, and the
 /// node's own stack answers it as it should.
 #[inline(always)]
-pub fn opens_flow(ip: &Ipv4, ports: &Ports) -> bool {
+pub fn opens_flow(ip: &IpHeader, ports: &Ports) -> bool {
     ip.proto != PROTO_TCP || ports.tcp_flags & (TCP_SYN | TCP_ACK) == TCP_SYN
 }
 
 /// Both entries for a packet of a client that goes to a backend; `ifindex` is the link it came from.
 #[inline(always)]
-pub fn forward_keys(ip: &Ipv4, ports: &Ports, picked: &Picked, ifindex: u32) -> Forward {
+pub fn forward_keys(ip: &IpHeader, ports: &Ports, picked: &Picked, ifindex: u32) -> Forward {
     let backend = &picked.backend;
     let forward_key = CtKeyV4 {
-        src: ip.src,
-        dst: ip.dst,
+        src: ip.src.v4(),
+        dst: ip.dst.v4(),
         src_port: ports.src,
         dst_port: ports.dst,
         proto: ip.proto,
@@ -36,7 +36,7 @@ pub fn forward_keys(ip: &Ipv4, ports: &Ports, picked: &Picked, ifindex: u32) -> 
     };
     let reverse_key = CtKeyV4 {
         src: backend.addr,
-        dst: ip.src,
+        dst: ip.src.v4(),
         src_port: backend.port,
         dst_port: ports.src,
         dir: CT_REVERSE,
@@ -51,22 +51,23 @@ pub fn forward_keys(ip: &Ipv4, ports: &Ports, picked: &Picked, ifindex: u32) -> 
         ifindex,
         state: 0,
     };
-    let back = CtV4 { addr: ip.dst, port: ports.dst, ..to };
+    let back = CtV4 { addr: ip.dst.v4(), port: ports.dst, ..to };
     Forward { forward: (forward_key, to), reverse: (reverse_key, back) }
 }
 
 #[cfg(test)]
 mod tests {
-    use skep_abi::{BackendV4, Be16, Ip4, PROTO_UDP, SvcV4};
+    use skep_abi::{BackendV4, Be16, Ip, Ip4, PROTO_UDP, SvcV4};
 
     use super::*;
 
-    fn ip(proto: u8) -> Ipv4 {
-        Ipv4 {
-            src: Ip4([1, 1, 1, 1]),
-            dst: Ip4([2, 2, 2, 2]),
+    fn ip(proto: u8) -> IpHeader {
+        IpHeader {
+            src: Ip::from_v4(Ip4([1, 1, 1, 1])),
+            dst: Ip::from_v4(Ip4([2, 2, 2, 2])),
+            v4: true,
             proto,
-            ttl: 64,
+            hops: 64,
             checksum: Be16::new(0),
             l4: 34,
             fragment: false,
@@ -85,9 +86,9 @@ mod tests {
         let (key, value) = both.reverse;
         assert_eq!(
             (key.src, key.src_port, key.dst, key.dst_port),
-            (backend.addr, backend.port, ip(6).src, ports(0).src)
+            (backend.addr, backend.port, ip(6).src.v4(), ports(0).src)
         );
-        assert_eq!((value.addr, value.port), (ip(6).dst, ports(0).dst));
+        assert_eq!((value.addr, value.port), (ip(6).dst.v4(), ports(0).dst));
         assert_eq!((both.forward.1.addr, both.forward.1.port), (backend.addr, backend.port));
         assert_ne!(key.dir, both.forward.0.dir);
     }

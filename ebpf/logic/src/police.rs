@@ -3,7 +3,7 @@
 //! What is not inlined here is so because a program and all that it calls share 512 bytes of stack.
 
 use skep_abi::{
-    CT_DENIED, Ct, EP_EGRESS, EP_INGRESS, Ip16, PEER_ANY_POD, PEER_ANYONE, POLICY_ALLOW, POLICY_DENY, POLICY_EGRESS,
+    CT_DENIED, Ct, EP_EGRESS, EP_INGRESS, Ip, PEER_ANY_POD, PEER_ANYONE, POLICY_ALLOW, POLICY_DENY, POLICY_EGRESS,
     POLICY_INGRESS, Peer, PolicyKey,
 };
 
@@ -19,11 +19,11 @@ pub trait Policies: Flows {
     /// prefix. A peer of 0 after the first stands for none.
     fn verdicts(&self, key: &PolicyKey, peers: &[u32; NAMES_MAX]) -> u8;
     /// The pod that has an address; zeros where none is known.
-    fn peer(&self, addr: &Ip16) -> Peer;
+    fn peer(&self, addr: &Ip) -> Peer;
     /// The smallest address block around an address; 0 where there is none.
-    fn block(&self, addr: &Ip16) -> u32;
+    fn block(&self, addr: &Ip) -> u32;
     /// Whether an address is the node's own.
-    fn is_node(&self, addr: &Ip16) -> bool;
+    fn is_node(&self, addr: &Ip) -> bool;
     /// Whether the packet comes from the node's stack, which alone may use the node's addresses.
     fn is_from_stack(&self) -> bool;
     /// Generation of the tables.
@@ -128,7 +128,7 @@ pub fn evaluate<T: Policies>(tables: &T, flow: &Flow, src: &End, dst: &End, as_s
 /// Whether a row allows it and none denies it. The other side goes by all its names: as anyone, as a pod, by its namespace, its
 /// identity and its address.
 #[inline(never)]
-fn allows<T: Policies>(tables: &T, key: &PolicyKey, own: &Ip16, other: &Ip16) -> bool {
+fn allows<T: Policies>(tables: &T, key: &PolicyKey, own: &Ip, other: &Ip) -> bool {
     let mut key = *key;
     key.subject = tables.peer(own).identity;
     let peer = tables.peer(other);

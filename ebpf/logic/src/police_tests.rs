@@ -6,7 +6,7 @@ use std::vec::Vec;
 
 use proptest::prelude::*;
 use skep_abi::{
-    Be16, CT_SHARE_MAX, Ct, CtKey, EP_EGRESS, EP_INGRESS, Ip4, Ip16, POLICY_ALLOW, POLICY_DENY, POLICY_INGRESS,
+    Be16, CT_SHARE_MAX, Ct, CtKey, EP_EGRESS, EP_INGRESS, Ip, Ip4, POLICY_ALLOW, POLICY_DENY, POLICY_INGRESS,
     PROTO_TCP, PROTO_UDP, Peer, PolicyKey,
 };
 
@@ -76,7 +76,7 @@ impl Policies for Node {
         peers.iter().map(row).fold(0, |all, one| all | one)
     }
 
-    fn peer(&self, addr: &Ip16) -> Peer {
+    fn peer(&self, addr: &Ip) -> Peer {
         match addr.mapped() {
             Some(A) => Peer { identity: 100, namespace: 50 },
             Some(B) => Peer { identity: 200, namespace: 50 },
@@ -84,12 +84,12 @@ impl Policies for Node {
         }
     }
 
-    fn block(&self, addr: &Ip16) -> u32 {
-        if *addr == Ip16::from(A) { 70 } else { 0 }
+    fn block(&self, addr: &Ip) -> u32 {
+        if *addr == Ip::from(A) { 70 } else { 0 }
     }
 
-    fn is_node(&self, addr: &Ip16) -> bool {
-        *addr == Ip16::from(NODE)
+    fn is_node(&self, addr: &Ip) -> bool {
+        *addr == Ip::from(NODE)
     }
 
     fn is_from_stack(&self) -> bool {
@@ -114,7 +114,7 @@ impl Node {
     }
 
     fn see(&self, flow: Flow) -> Verdict {
-        let end = |addr: Ip16| match addr.mapped() {
+        let end = |addr: Ip| match addr.mapped() {
             Some(A) => End { id: 1, flags: 0 },
             Some(B) => End { id: 2, flags: EP_INGRESS | EP_EGRESS },
             _ => End::default(),
@@ -283,11 +283,11 @@ fn errors_of_known_flows_are_related() {
     bytes.extend([3, 4, 0, 0, 0, 0, 5, 0]);
     bytes.extend([0x45, 0, 0, 0, 0, 0, 0, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 0x0f, 0xa0, 0, 80]);
     let frame = Frame::parse(&bytes[..]).unwrap().unwrap();
-    assert!(Flow::of_v4(&bytes[..], &frame).unwrap().reports);
-    let about = Flow::reported_v4(&bytes[..], frame.ip.l4).unwrap();
+    assert!(Flow::of(&bytes[..], &frame).unwrap().reports);
+    let about = Flow::reported(&bytes[..], frame.ip.l4, frame.ip.v4).unwrap();
     assert!(is_related(&node, &about));
     *bytes.last_mut().unwrap() = 81;
-    assert!(!is_related(&node, &Flow::reported_v4(&bytes[..], frame.ip.l4).unwrap()));
+    assert!(!is_related(&node, &Flow::reported(&bytes[..], frame.ip.l4, frame.ip.v4).unwrap()));
 }
 
 #[test]
@@ -303,7 +303,7 @@ fn fragments_share_a_key_and_only_the_first_has_ports() {
         .into_iter()
         .map(|(offset, payload)| {
             let bytes = datagram(offset, payload);
-            Flow::of_v4(&bytes[..], &Frame::parse(&bytes[..]).unwrap().unwrap()).unwrap()
+            Flow::of(&bytes[..], &Frame::parse(&bytes[..]).unwrap().unwrap()).unwrap()
         })
         .collect();
     assert_eq!(parts.iter().map(|part| part.part).collect::<Vec<_>>(), [Part::First, Part::Later, Part::Later]);
@@ -314,8 +314,8 @@ fn fragments_share_a_key_and_only_the_first_has_ports() {
 proptest! {
     #[test]
     fn both_directions_have_one_key(a: [u8; 16], b: [u8; 16], ports: (u16, u16)) {
-        let one = Flow { src: Ip16(a), dst: Ip16(b), ..tcp((A, ports.0), (B, ports.1), 0) };
-        let other = Flow { src: Ip16(b), dst: Ip16(a), ..tcp((A, ports.1), (B, ports.0), 0) };
+        let one = Flow { src: Ip(a), dst: Ip(b), ..tcp((A, ports.0), (B, ports.1), 0) };
+        let other = Flow { src: Ip(b), dst: Ip(a), ..tcp((A, ports.1), (B, ports.0), 0) };
         prop_assert_eq!(one.key().0, other.key().0);
         prop_assert!(a == b || one.key().1 != other.key().1);
     }
@@ -323,8 +323,8 @@ proptest! {
     #[test]
     fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..120)) {
         if let Ok(Some(frame)) = Frame::parse(&bytes[..]) {
-            let _ = Flow::of_v4(&bytes[..], &frame);
-            let _ = Flow::reported_v4(&bytes[..], frame.ip.l4);
+            let _ = Flow::of(&bytes[..], &frame);
+            let _ = Flow::reported(&bytes[..], frame.ip.l4, frame.ip.v4);
         }
     }
 

@@ -9,6 +9,7 @@ use aya_ebpf::{
 use skep_abi::{Affinity, AffinityKey, BackendV4, CONFIG_DEBUG, Config, Ip4, Metric, SvcKeyV4, SvcV4};
 use skep_logic::{Tables, is_same};
 
+use crate::DROP;
 use crate::maps::{AFFINITY, BACKENDS_V4, CONFIG, METRICS, NODE_ADDRS, SVC_V4};
 
 /// The node's maps, seen from a socket or from a packet.
@@ -148,4 +149,11 @@ pub fn count(metric: Metric, bytes: u32) {
             (*counter).bytes += u64::from(bytes);
         }
     }
+}
+
+/// Drops a packet, and counts why.
+#[inline(always)]
+pub fn refuse(metric: Metric, bytes: u32) -> i32 {
+    count(metric, bytes);
+    DROP
 }

@@ -7,11 +7,12 @@ use aya_ebpf::{
 };
 use skep_abi::{
     Affinity, AffinityKey, BackendV4, Config, Counter, Ct, CtKey, CtKeyV4, CtV4, Endpoint, F_MMAPABLE, F_NO_PREALLOC,
-    FragmentKey, FragmentPorts, Ip4, Ip16, Metric, Origin, Peer, PolicyEpoch, PolicyKey, PolicyRow, SockOrigin,
-    SvcKeyV4, SvcV4, UdpOriginKey, size,
+    FragmentKey, FragmentPorts, Ip, Ip4, Metric, NatFlow, NatKey, Origin, Peer, PolicyEpoch, PolicyKey, PolicyRow,
+    Remote, SockOrigin, SvcKeyV4, SvcV4, UdpOriginKey, size,
 };
 use skep_logic::Frame;
 
+use crate::nat::Subject;
 use crate::policing::Scratch;
 
 #[btf_map]
@@ -25,7 +26,11 @@ pub static UDP_ORIGIN: LruHashMap<UdpOriginKey, Origin, { size::UDP_ORIGIN }> = 
 #[btf_map]
 pub static AFFINITY: LruHashMap<AffinityKey, Affinity, { size::AFFINITY }> = LruHashMap::new();
 #[btf_map]
-pub static ENDPOINTS: HashMap<Ip4, Endpoint, { size::ENDPOINTS }> = HashMap::new();
+pub static ENDPOINTS: HashMap<Ip, Endpoint, { size::ENDPOINTS }> = HashMap::new();
+#[btf_map]
+pub static IPCACHE: LpmTrie<Ip, Remote, { size::IPCACHE }> = LpmTrie::new();
+#[btf_map]
+pub static NAT: LruHashMap<NatKey, NatFlow, { size::NAT }> = LruHashMap::new();
 #[btf_map]
 pub static CT_V4: LruHashMap<CtKeyV4, CtV4, { size::CT_V4 }> = LruHashMap::new();
 #[btf_map]
@@ -35,7 +40,7 @@ pub static CONFIG: Array<Config, 1> = Array::new();
 #[btf_map]
 pub static METRICS: PerCpuArray<Counter, { Metric::ROWS as usize }> = PerCpuArray::new();
 #[btf_map]
-pub static IDENTITIES: HashMap<Ip16, Peer, { size::IDENTITIES }, { F_NO_PREALLOC as usize }> = HashMap::new();
+pub static IDENTITIES: HashMap<Ip, Peer, { size::IDENTITIES }, { F_NO_PREALLOC as usize }> = HashMap::new();
 #[btf_map]
 pub static BLOCKS: LpmTrie<[u8; 16], u32, { size::BLOCKS }> = LpmTrie::new();
 #[btf_map]
@@ -54,3 +59,6 @@ pub static FRAGMENTS: LruHashMap<FragmentKey, FragmentPorts, { size::FRAGMENTS }
 pub static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
 #[btf_map]
 pub static FRAME: PerCpuArray<Frame, 1> = PerCpuArray::new();
+/// What a translation looks at, for which the stack is too small. Nothing else runs on a CPU while a program on a link does.
+#[btf_map]
+pub static SUBJECT: PerCpuArray<Subject, 1> = PerCpuArray::new();

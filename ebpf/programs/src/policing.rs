@@ -3,7 +3,7 @@
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::cty::c_void;
 use aya_ebpf::helpers::{bpf_ktime_get_coarse_ns, bpf_loop};
-use skep_abi::{Ct, CtKey, Endpoint, FragmentPorts, Ip16, Metric, POLICY_BITS, Peer, PolicyKey};
+use skep_abi::{Ct, CtKey, Endpoint, FragmentPorts, Ip, Metric, POLICY_BITS, Peer, PolicyKey};
 use skep_logic::{
     End, Flow, Flows, Frame, Held, Malformed, NAMES_MAX, Part, Place, Policies, Tables as _, Verdict, is_policed,
     is_related, police,
@@ -83,7 +83,7 @@ impl Policies for Kernel {
     }
 
     #[inline(always)]
-    fn peer(&self, addr: &Ip16) -> Peer {
+    fn peer(&self, addr: &Ip) -> Peer {
         // SAFETY: the value is copied at once.
         match unsafe { IDENTITIES.get(addr) } {
             Some(peer) => *peer,
@@ -92,12 +92,12 @@ impl Policies for Kernel {
     }
 
     #[inline(always)]
-    fn block(&self, addr: &Ip16) -> u32 {
+    fn block(&self, addr: &Ip) -> u32 {
         BLOCKS.get(&Key::new(128, addr.0)).copied().unwrap_or(0)
     }
 
     #[inline(always)]
-    fn is_node(&self, addr: &Ip16) -> bool {
+    fn is_node(&self, addr: &Ip) -> bool {
         addr.mapped().is_some_and(|addr| self.is_node_address(addr))
     }
 
@@ -203,7 +203,7 @@ fn end(endpoint: Option<&Endpoint>) -> End {
 
 #[inline(never)]
 fn note(skb: &Skb<'_>, frame: &Frame, slot: &mut Flow) -> bool {
-    match Flow::of_v4(skb, frame) {
+    match Flow::of(skb, frame) {
         Ok(flow) => {
             *slot = flow;
             true
@@ -217,7 +217,7 @@ fn judge(skb: &Skb<'_>, l4: usize, scratch: &mut Scratch) -> bool {
     let Scratch { flow, src, dst, from_stack } = scratch;
     let mut kernel = Kernel::at_link();
     kernel.from_stack = *from_stack;
-    if flow.reports && concerns_known_flow(skb, l4) {
+    if flow.reports && concerns_known_flow(skb, l4, flow.src.is_v4()) {
         return true;
     }
     if flow.part == Part::Later && !find_ports(flow) {
@@ -240,8 +240,8 @@ fn judge(skb: &Skb<'_>, l4: usize, scratch: &mut Scratch) -> bool {
 
 /// What an ICMP error may reach: the end of a flow that is known.
 #[inline(never)]
-fn concerns_known_flow(skb: &Skb<'_>, l4: usize) -> bool {
-    Flow::reported_v4(skb, l4).is_some_and(|reported| is_related(&Kernel::at_link(), &reported))
+fn concerns_known_flow(skb: &Skb<'_>, l4: usize, v4: bool) -> bool {
+    Flow::reported(skb, l4, v4).is_some_and(|reported| is_related(&Kernel::at_link(), &reported))
 }
 
 /// The ports that the first fragment had.

@@ -6,6 +6,7 @@
 //!
 //! [`PolicyModel`] does the same for Pods, Namespaces and NetworkPolicies: identities, address blocks and rows of allowed traffic.
 //! [`reference`] says what the same objects allow by reading them, slowly; tests hold the rows, and the kernel, against it.
+//! [`Nodes`] takes Nodes in the same way, and [`plan_routing`] says what one node needs to know of all: routes and prefixes.
 //!
 //! A field that cannot be used never fails the whole: what is wrong with it is a [`Problem`] that names it, and the rest is
 //! served, as an API server of another make may let more pass than ours.
@@ -13,8 +14,10 @@
 mod identity;
 mod model;
 mod name;
+mod node;
 mod policy;
 pub mod reference;
+mod routing;
 mod selector;
 mod service;
 mod slice;
@@ -24,6 +27,8 @@ mod traffic;
 pub use identity::{ANY_POD, ANYONE};
 pub use model::{Change, Model, Outcome, Problem};
 pub use name::{ObjectName, PortName};
+pub use node::{NodeSpec, Nodes};
 pub use policy::{Direction, PeerIds, Policed, PolicyDelta, PolicyModel, PolicyState, Ports, RowKey, Rule};
+pub use routing::{Hop, RemoteKind, RemoteSpec, RouteSpec, RoutingMode, RoutingSpec, plan_routing};
 pub use spec::{Backend, BackendState, Frontend, FrontendAddress, Protocol, Scope, ServiceSpec};
 pub use traffic::NodeIdentity;

@@ -46,8 +46,7 @@ pub(crate) fn attach_cgroup(pins: &Pins, programs: &Programs, cgroup: &Path) -> 
 }
 
 /// Attaches the programs of the node's link.
-pub(crate) fn attach_uplink(pins: &Pins, programs: &Programs, name: &str) -> Result<(), Error> {
-    let ifindex = nix::net::if_::if_nametoindex(name).map_err(|_| Error::NoLink { name: name.to_owned() })?;
+pub(crate) fn attach_uplink(pins: &Pins, programs: &Programs, ifindex: u32) -> Result<(), Error> {
     // What came in can be answered only if its replies find the way back, so the way out comes first.
     for (program, attach_type) in [("host_egress", TCX_EGRESS), ("host_ingress", TCX_INGRESS)] {
         attach(pins, program, programs.get(program).as_fd(), &Target::link(ifindex, attach_type))?;
@@ -55,7 +54,16 @@ pub(crate) fn attach_uplink(pins: &Pins, programs: &Programs, name: &str) -> Res
     Ok(())
 }
 
-/// Attaches the programs of a pod's veth.
+/// Attaches the program of the tunnel's device, or gives it up where the node has none.
+pub(crate) fn attach_overlay(pins: &Pins, programs: &Programs, ifindex: Option<u32>) -> Result<(), Error> {
+    const NAME: &str = "overlay_ingress";
+    match ifindex {
+        Some(ifindex) => attach(pins, NAME, programs.get(NAME).as_fd(), &Target::link(ifindex, TCX_INGRESS)),
+        None => unpin(&pins.link(NAME)),
+    }
+}
+
+/// Attaches the programs of a pod's veth, at its host side.
 pub(crate) fn attach_pod(pins: &Pins, programs: &Programs, ifindex: u32) -> Result<(), Error> {
     for (prefix, program, attach_type) in AT_POD {
         let target = Target::link(ifindex, attach_type);
@@ -82,6 +90,11 @@ pub(crate) fn adopt_pods(pins: &Pins, programs: &Programs) -> Result<(), Error> 
         }
     }
     Ok(())
+}
+
+/// The index of a link in the calling thread's network namespace.
+pub(crate) fn link_index(name: &str) -> Result<u32, Error> {
+    nix::net::if_::if_nametoindex(name).map_err(|_| Error::NoLink { name: name.to_owned() })
 }
 
 struct Target {

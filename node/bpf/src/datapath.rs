@@ -12,17 +12,18 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::Flock;
 use skep_abi::{
-    ABI_VERSION, BACKENDS_V4, CONFIG_DEBUG, CT_V4, Config, MapSpec, NAME_SERVICE, NAMES, Name, NameKey, SVC_V4,
+    ABI_VERSION, BACKENDS_V4, CONFIG_DEBUG, CT_V4, Config, IPCACHE, Ip, MapSpec, NAME_SERVICE, NAMES, NAT, Name,
+    NameKey, OVERLAY_VNI, SVC_V4,
 };
 use skep_datapath::{Full, Limits, Plan, Tables};
-use skep_netmodel::{Change, ServiceSpec};
+use skep_netmodel::{Change, RemoteSpec, ServiceSpec};
 
 use crate::error::Context as _;
 use crate::inspect::Inspector;
 use crate::load::Programs;
 use crate::mapped::MappedRows;
 use crate::pin::Pins;
-use crate::{DebugLines, EndpointSpec, Error, attach, endpoint, probe, sys};
+use crate::{DebugLines, EndpointSpec, Error, attach, endpoint, probe, remote, sys};
 
 /// What a node's datapath is to be.
 #[derive(Clone, Debug)]
@@ -33,10 +34,23 @@ pub struct Options {
     pub cgroup: PathBuf,
     /// The node's link, at which node ports are reached from outside; in the network namespace of the calling thread.
     pub link: Option<String>,
+    /// The tunnel's device, in the same namespace; `None` where nodes reach each other's pods by routes.
+    pub overlay: Option<String>,
+    /// How pods' packets leave the cluster.
+    pub masquerade: Masquerade,
     /// Node ports.
     pub node_ports: RangeInclusive<u16>,
     /// Sizes of maps that are created; an adopted map keeps its own.
     pub sizes: Sizes,
+}
+
+/// How pods' packets leave the cluster: under an address of the node, each flow by a port of its own.
+#[derive(Clone, Debug)]
+pub struct Masquerade {
+    /// An address of the node for each family that is masqueraded.
+    pub addresses: Vec<IpAddr>,
+    /// Ports that stand for pods' flows. Neither the node's own sockets nor node ports should choose from them.
+    pub ports: RangeInclusive<u16>,
 }
 
 /// Sizes of the maps that grow with the cluster, in entries.
@@ -48,6 +62,10 @@ pub struct Sizes {
     pub backends: u32,
     /// Translated flows, both directions counted.
     pub flows: u32,
+    /// Masqueraded flows, both directions counted.
+    pub masqueraded: u32,
+    /// Prefixes of the cluster: each node's pods and addresses.
+    pub prefixes: u32,
 }
 
 /// A node's datapath, attached and running. Dropping it leaves it running.
@@ -84,21 +102,37 @@ pub struct Applied {
 }
 
 impl Options {
-    /// Defaults: no link, node ports 30000 to 32767, default sizes.
+    /// Defaults: no link, no tunnel, nothing masqueraded, node ports 30000 to 32767, default sizes.
     pub fn new(pin_dir: impl Into<PathBuf>, cgroup: impl Into<PathBuf>) -> Self {
         Self {
             pin_dir: pin_dir.into(),
             cgroup: cgroup.into(),
             link: None,
+            overlay: None,
+            masquerade: Masquerade::default(),
             node_ports: 30_000..=32_767,
             sizes: Sizes::default(),
         }
     }
 }
 
+impl Default for Masquerade {
+    /// No address. The ports are below those that Linux gives to sockets (32768 to 60999) and below node ports, and above those that a
+    /// node's own services are known by.
+    fn default() -> Self {
+        Self { addresses: Vec::new(), ports: 10_000..=29_999 }
+    }
+}
+
 impl Default for Sizes {
     fn default() -> Self {
-        Self { services: SVC_V4.entries, backends: BACKENDS_V4.entries, flows: CT_V4.entries }
+        Self {
+            services: SVC_V4.entries,
+            backends: BACKENDS_V4.entries,
+            flows: CT_V4.entries,
+            masqueraded: NAT.entries,
+            prefixes: IPCACHE.entries,
+        }
     }
 }
 
@@ -108,6 +142,8 @@ impl Sizes {
             name if name == SVC_V4.name => self.services,
             name if name == BACKENDS_V4.name => self.backends,
             name if name == CT_V4.name => self.flows,
+            name if name == NAT.name => self.masqueraded,
+            name if name == IPCACHE.name => self.prefixes,
             name if name == NAMES.name => self.services.saturating_mul(2).max(spec.entries),
             _ => spec.entries,
         }
@@ -125,11 +161,14 @@ impl Datapath {
         let lock = pins.ensure()?;
         let programs = Programs::load(&pins, &options.sizes)?;
         let inspector = Inspector::open(&options.pin_dir)?;
-        let config = write_config(&inspector, &options.node_ports)?;
+        let link = options.link.as_deref().map(attach::link_index).transpose()?;
+        let overlay = options.overlay.as_deref().map(attach::link_index).transpose()?;
+        let config = write_config(&inspector, options, (link, overlay))?;
         let state = Mutex::new(restore(&pins, &inspector, config)?);
         attach::attach_cgroup(&pins, &programs, &options.cgroup)?;
         attach::adopt_pods(&pins, &programs)?;
-        if let Some(link) = &options.link {
+        attach::attach_overlay(&pins, &programs, overlay)?;
+        if let Some(link) = link {
             attach::attach_uplink(&pins, &programs, link)?;
         }
         Ok(Self { pins, programs, inspector, state, following: Arc::default(), _lock: lock })
@@ -153,23 +192,33 @@ impl Datapath {
         self.carry_out(|tables| tables.plan_full(specs.iter().copied()))
     }
 
+    /// Makes the kernel hold these prefixes of the cluster and no other. Returns how many elements were written or deleted.
+    ///
+    /// # Errors
+    /// There are more than the map holds (nothing is changed then), or a write fails; the same can be asked for again.
+    pub fn sync_remotes(&self, specs: &[RemoteSpec]) -> Result<usize, Error> {
+        let _one_at_a_time = self.state();
+        remote::sync(&self.inspector.maps, specs)
+    }
+
     /// A pod of this node came up, or changed. Its id is returned; an address keeps it.
     ///
     /// # Errors
     /// A map cannot be written.
     pub fn upsert_endpoint(&self, spec: &EndpointSpec) -> Result<u32, Error> {
         let state = self.state();
-        let flags = state.policed.get(&spec.address.into()).copied().unwrap_or(0);
+        let policed = spec.addresses.iter().filter_map(|address| state.policed.get(address));
+        let flags = policed.fold(0, |all, flags| all | flags);
         endpoint::upsert(&self.inspector.maps, spec, flags)
     }
 
-    /// A pod of this node is gone; `false` where it was not known.
+    /// A pod of this node is gone, with all of its addresses; `false` where none of them was known.
     ///
     /// # Errors
     /// A map cannot be written.
-    pub fn remove_endpoint(&self, address: Ipv4Addr) -> Result<bool, Error> {
+    pub fn remove_endpoint(&self, addresses: &[IpAddr]) -> Result<bool, Error> {
         let _one_at_a_time = self.state();
-        Ok(endpoint::remove(&self.inspector.maps, address)?.is_some())
+        endpoint::remove(&self.inspector.maps, addresses)
     }
 
     /// Attaches the programs of a pod's veth to its host side; done already is no error.
@@ -293,11 +342,18 @@ fn restore(pins: &Pins, inspector: &Inspector, config: Config) -> Result<State, 
     let rows = MappedRows::new(backends.as_fd(), info.max_entries, true)?;
     let limits = Limits { heads: inspector.maps.services.info()?.max_entries, rows: info.max_entries };
     let endpoints = inspector.maps.endpoints.dump()?.into_iter();
-    let policed = endpoints.map(|(address, endpoint)| (Ipv4Addr::from(address).into(), endpoint.flags)).collect();
+    let policed = endpoints.map(|(address, endpoint)| (address.into(), endpoint.flags)).collect();
     Ok(State { tables: Tables::restore(limits, &inspector.dump()?), rows, config, policed })
 }
 
-fn write_config(inspector: &Inspector, node_ports: &RangeInclusive<u16>) -> Result<Config, Error> {
+fn write_config(
+    inspector: &Inspector,
+    options: &Options,
+    (link, overlay): (Option<u32>, Option<u32>),
+) -> Result<Config, Error> {
+    let (node_ports, masquerade) = (&options.node_ports, &options.masquerade);
+    let outside =
+        |v4: bool| masquerade.addresses.iter().find(|one| one.is_ipv4() == v4).map_or(Ip::NONE, |&one| one.into());
     let held = inspector.maps.config.get(&0)?.unwrap_or_default();
     if held.abi != 0 && held.abi != ABI_VERSION {
         return Err(Error::Incompatible {
@@ -313,7 +369,14 @@ fn write_config(inspector: &Inspector, node_ports: &RangeInclusive<u16>) -> Resu
         abi: ABI_VERSION,
         node_port_min: *node_ports.start(),
         node_port_max: *node_ports.end(),
+        nat_port_min: *masquerade.ports.start(),
+        nat_port_max: *masquerade.ports.end(),
+        link: link.unwrap_or(0),
+        overlay: overlay.unwrap_or(0),
+        vni: OVERLAY_VNI,
         pad: 0,
+        masquerade_v4: outside(true),
+        masquerade_v6: outside(false),
     };
     inspector.maps.config.put(&0, &config)?;
     Ok(config)

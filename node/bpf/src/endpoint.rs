@@ -1,9 +1,9 @@
 //! Pods of this node as endpoints of its datapath.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use skep_abi::{Endpoint, Mac, NAME_ENDPOINT, Name, NameKey};
+use skep_abi::{Endpoint, Ip, Mac, NAME_ENDPOINT, Name, NameKey};
 
 use crate::Error;
 use crate::inspect::Maps;
@@ -11,8 +11,8 @@ use crate::inspect::Maps;
 /// A pod of this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointSpec {
-    /// Its address.
-    pub address: Ipv4Addr,
+    /// Its addresses, of one family or both.
+    pub addresses: Vec<IpAddr>,
     /// Interface index of the host side of its veth.
     pub ifindex: u32,
     /// Ethernet address of the host side.
@@ -23,25 +23,40 @@ pub struct EndpointSpec {
     pub pod: String,
 }
 
-/// Writes an endpoint with its `EP_*` flags; an address keeps its id. The name comes first, for whoever reads the tables.
+/// Writes an endpoint with its `EP_*` flags, a row for each of its addresses; an address keeps its id. The name comes first, for whoever reads the tables.
 pub(crate) fn upsert(maps: &Maps, spec: &EndpointSpec, flags: u32) -> Result<u32, Error> {
-    let address = spec.address.into();
-    let id = match maps.endpoints.get(&address)? {
-        Some(held) => held.id,
+    let keys: Vec<Ip> = spec.addresses.iter().map(|&address| address.into()).collect();
+    let id = match held(maps, &keys)?.first() {
+        Some((_, held)) => held.id,
         None => free_id(maps)?,
     };
     maps.names.put(&NameKey { kind: NAME_ENDPOINT, id }, &Name::new(&spec.pod))?;
     let endpoint = Endpoint { ifindex: spec.ifindex, id, host_mac: spec.host_mac, pod_mac: spec.pod_mac, flags };
-    maps.endpoints.put(&address, &endpoint)?;
+    for key in &keys {
+        maps.endpoints.put(key, &endpoint)?;
+    }
     Ok(id)
 }
 
-/// Removes an endpoint; gives back what it was.
-pub(crate) fn remove(maps: &Maps, address: Ipv4Addr) -> Result<Option<Endpoint>, Error> {
-    let Some(held) = maps.endpoints.get(&address.into())? else { return Ok(None) };
-    maps.endpoints.delete(&address.into())?;
-    maps.names.delete(&NameKey { kind: NAME_ENDPOINT, id: held.id })?;
-    Ok(Some(held))
+/// Removes an endpoint; `false` where none of its addresses was known.
+pub(crate) fn remove(maps: &Maps, addresses: &[IpAddr]) -> Result<bool, Error> {
+    let keys: Vec<Ip> = addresses.iter().map(|&address| address.into()).collect();
+    let held = held(maps, &keys)?;
+    for (key, _) in &held {
+        maps.endpoints.delete(key)?;
+    }
+    for (_, endpoint) in &held {
+        maps.names.delete(&NameKey { kind: NAME_ENDPOINT, id: endpoint.id })?;
+    }
+    Ok(!held.is_empty())
+}
+
+fn held(maps: &Maps, keys: &[Ip]) -> Result<Vec<(Ip, Endpoint)>, Error> {
+    let mut held = Vec::new();
+    for key in keys {
+        held.extend(maps.endpoints.get(key)?.map(|endpoint| (*key, endpoint)));
+    }
+    Ok(held)
 }
 
 /// The lowest id that no endpoint has.

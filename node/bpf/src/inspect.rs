@@ -1,15 +1,15 @@
 //! What the kernel holds, for people and for comparison: read from the pins, never from a daemon's memory.
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsFd as _;
 use std::path::Path;
 
 use skep_abi::{
     BACKENDS_V4, BLOCKS, BlockPrefix, CONFIG, CT, CT_BRIEF, CT_SHARE, CT_V4, Config, Counter, Ct, CtKey, CtKeyV4, CtV4,
-    ENDPOINTS, Endpoint, IDENTITIES, Ip4, Ip16, MAPS, METRICS, Mac, MapKind, MapSpec, Metric, NAME_ENDPOINT,
-    NAME_SERVICE, NAMES, NODE_ADDRS, Name, NameKey, POLICY, POLICY_STATE, Peer, PolicyEpoch, PolicyPrefix, PolicyRow,
-    SVC_V4, SvcKeyV4, SvcV4,
+    ENDPOINTS, Endpoint, IDENTITIES, IPCACHE, Ip, Ip4, MAPS, METRICS, Mac, MapKind, MapSpec, Metric, NAME_ENDPOINT,
+    NAME_SERVICE, NAMES, NAT, NODE_ADDRS, Name, NameKey, NatFlow, NatKey, POLICY, POLICY_STATE, Peer, PolicyEpoch,
+    PolicyPrefix, PolicyRow, PrefixKey, Remote, SVC_V4, SvcKeyV4, SvcV4,
 };
 use skep_datapath::{Dump, ServiceRow, decode_services};
 
@@ -24,12 +24,14 @@ use crate::{Error, sys};
 #[derive(Debug)]
 pub(crate) struct Maps {
     pub(crate) services: Table<SvcKeyV4, SvcV4>,
-    pub(crate) endpoints: Table<Ip4, Endpoint>,
+    pub(crate) endpoints: Table<Ip, Endpoint>,
+    pub(crate) ipcache: Table<PrefixKey, Remote>,
+    nat: Table<NatKey, NatFlow>,
     pub(crate) node_addresses: Table<Ip4, u32>,
     pub(crate) config: Table<u32, Config>,
     pub(crate) names: Table<NameKey, Name>,
     pub(crate) flows: Table<CtKeyV4, CtV4>,
-    pub(crate) identities: Table<Ip16, Peer>,
+    pub(crate) identities: Table<Ip, Peer>,
     pub(crate) blocks: Table<BlockPrefix, u32>,
     pub(crate) policy: Table<PolicyPrefix, PolicyRow>,
     pub(crate) policy_state: Table<u32, PolicyEpoch>,
@@ -49,8 +51,8 @@ pub struct Inspector {
 /// An endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointRow {
-    /// Its address.
-    pub address: Ipv4Addr,
+    /// One of its addresses.
+    pub address: IpAddr,
     /// `namespace/name` of its pod.
     pub pod: String,
     /// Endpoint id.
@@ -128,6 +130,8 @@ impl Inspector {
         let maps = Maps {
             services: Table::new(pins.require_map(&SVC_V4)?, SVC_V4),
             endpoints: Table::new(pins.require_map(&ENDPOINTS)?, ENDPOINTS),
+            ipcache: Table::new(pins.require_map(&IPCACHE)?, IPCACHE),
+            nat: Table::new(pins.require_map(&NAT)?, NAT),
             node_addresses: Table::new(pins.require_map(&NODE_ADDRS)?, NODE_ADDRS),
             config: Table::new(pins.require_map(&CONFIG)?, CONFIG),
             names: Table::new(pins.require_map(&NAMES)?, NAMES),
@@ -161,16 +165,16 @@ impl Inspector {
     /// # Errors
     /// A map cannot be read.
     pub fn services(&self) -> Result<Vec<ServiceRow>, Error> {
-        let pods: HashMap<Ipv4Addr, String> = self.endpoints()?.into_iter().map(|row| (row.address, row.pod)).collect();
-        Ok(decode_services(&self.dump()?, |address| pods.get(&address).cloned()))
+        let pods: HashMap<IpAddr, String> = self.endpoints()?.into_iter().map(|row| (row.address, row.pod)).collect();
+        Ok(decode_services(&self.dump()?, |address| pods.get(&address.into()).cloned()))
     }
 
-    /// Endpoints of this node, sorted by address.
+    /// Endpoints of this node, a row for each of their addresses, sorted by them.
     ///
     /// # Errors
     /// A map cannot be read.
     pub fn endpoints(&self) -> Result<Vec<EndpointRow>, Error> {
-        let mut names = self.names(NAME_ENDPOINT)?;
+        let names = self.names(NAME_ENDPOINT)?;
         let mut rows: Vec<EndpointRow> = self
             .maps
             .endpoints
@@ -178,7 +182,7 @@ impl Inspector {
             .into_iter()
             .map(|(address, endpoint)| EndpointRow {
                 address: address.into(),
-                pod: names.remove(&endpoint.id).unwrap_or_default(),
+                pod: names.get(&endpoint.id).cloned().unwrap_or_default(),
                 id: endpoint.id,
                 ifindex: endpoint.ifindex,
                 host_mac: endpoint.host_mac,
@@ -263,6 +267,8 @@ impl Inspector {
             name if name == POLICY.name => Some(maps.policy.dump()?.len()),
             name if name == CT.name => Some(maps.ct.dump()?.len()),
             name if name == CT_BRIEF.name => Some(maps.ct_brief.dump()?.len()),
+            name if name == NAT.name => Some(maps.nat.dump()?.len()),
+            name if name == IPCACHE.name => Some(maps.ipcache.dump()?.len()),
             name if name == BACKENDS_V4.name => Some(self.rows_in_use()?),
             _ => None,
         };

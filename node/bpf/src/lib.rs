@@ -24,13 +24,16 @@ mod mapped;
 mod pin;
 mod policy;
 mod probe;
+mod remote;
 mod sys;
 mod table;
 
-pub use datapath::{Applied, Datapath, Options, Sizes};
+pub use datapath::{Applied, Datapath, Masquerade, Options, Sizes};
 pub use debug::DebugLines;
 pub use endpoint::EndpointSpec;
 pub use error::Error;
 pub use flows::{Sweep, Swept};
 pub use inspect::{CounterRow, EndpointRow, Inspector, MapRow, ProgramRow};
 pub use pin::{detach_all, pin_dir};
+pub use remote::RemoteRow;
+pub use skep_abi::{OVERLAY_VNI, TUNNEL_PORT};

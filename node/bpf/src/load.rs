@@ -12,7 +12,7 @@ use crate::error::Context as _;
 use crate::pin::Pins;
 use crate::{Error, sys};
 
-const OBJECTS: [(&str, &[u8], &[&str]); 5] = [
+const OBJECTS: [(&str, &[u8], &[&str]); 6] = [
     (
         "cgroup_sock",
         aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/cgroup_sock")),
@@ -32,6 +32,11 @@ const OBJECTS: [(&str, &[u8], &[&str]); 5] = [
     ("pod_ingress", aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/pod_ingress")), &["pod_ingress"]),
     ("host_ingress", aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/host_ingress")), &["host_ingress"]),
     ("host_egress", aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/host_egress")), &["host_egress"]),
+    (
+        "overlay_ingress",
+        aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/overlay_ingress")),
+        &["overlay_ingress"],
+    ),
 ];
 
 /// The programs, verified and loaded, attached to nothing.

@@ -1,10 +1,10 @@
 //! The policy tables.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::time::Instant;
 
-use skep_abi::{Endpoint, Ip4, NAME_POLICY, Name, NameKey, PolicyEpoch};
+use skep_abi::{Endpoint, Ip, NAME_POLICY, Name, NameKey, PolicyEpoch};
 use skep_datapath::{
     Difference, FlowEntry, IdentityEntry, PolicyDump, PolicyEntry, PolicyPlan, decode_flow, decode_identities,
     decode_policy, fits, verify_policy, verify_services,
@@ -115,9 +115,7 @@ impl Inspector {
             rows: maps.policy.dump()?.into_iter().collect(),
             peers: peers.map(|(address, peer)| (address, (peer.identity, peer.namespace))).collect(),
             blocks: maps.blocks.dump()?.into_iter().collect(),
-            endpoints: endpoints
-                .map(|(address, endpoint)| (IpAddr::V4(Ipv4Addr::from(address)), endpoint.flags))
-                .collect(),
+            endpoints: endpoints.map(|(address, endpoint)| (IpAddr::from(address), endpoint.flags)).collect(),
         })
     }
 
@@ -146,8 +144,7 @@ fn write(state: &mut State, maps: &Maps, plan: &PolicyPlan) -> Result<(), Error>
     }
     for &(address, flags) in &plan.endpoints {
         state.policed.insert(address, flags);
-        let IpAddr::V4(v4) = address else { continue };
-        let slot = Ip4::from(v4);
+        let slot = Ip::from(address);
         if let Some(held) = maps.endpoints.get(&slot)? {
             maps.endpoints.put(&slot, &Endpoint { flags, ..held })?;
         }

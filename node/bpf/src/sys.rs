@@ -183,7 +183,7 @@ fn absent_is_false(result: io::Result<i32>) -> io::Result<bool> {
     }
 }
 
-/// Where a batched look-up goes on; the kernel writes at most a key's start here.
+/// Where a batched look-up goes on: a hash writes a word here, and a trie the whole of its last key.
 pub(crate) type Cursor = [u8; 64];
 
 /// Reads elements into `keys` and `values`, which are of one length. Returns how many, and whether these were the last.

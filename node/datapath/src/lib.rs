@@ -17,6 +17,7 @@ mod plan;
 mod policy;
 mod policy_rows;
 mod range;
+mod remote;
 mod restore;
 mod tables;
 mod verify;
@@ -28,6 +29,7 @@ pub use policy_rows::{
     Difference, FlowEntry, IdentityEntry, PolicyEntry, decode_flow, decode_identities, decode_policy, verify_policy,
 };
 pub use range::{Range, Ranges};
+pub use remote::{RemoteHeld, RemotePlan, plan_remotes};
 pub use restore::Dump;
 pub use tables::{Limits, Tables};
 pub use verify::verify_services;

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use skep_abi::{
-    BLOCKS, Be16, BlockPrefix, EP_EGRESS, EP_INGRESS, IDENTITIES, Ip16, POLICY, POLICY_ALLOW, POLICY_BITS_PEER,
+    BLOCKS, Be16, BlockPrefix, EP_EGRESS, EP_INGRESS, IDENTITIES, Ip, POLICY, POLICY_ALLOW, POLICY_BITS_PEER,
     POLICY_BITS_PROTO, POLICY_EGRESS, POLICY_INGRESS, Peer, PolicyKey, PolicyPrefix, PolicyRow,
 };
 use skep_netmodel::{Direction, PeerIds, Policed, PolicyDelta, PolicyState, RowKey, Rule};
@@ -20,7 +20,7 @@ pub struct PolicyDump {
     /// `POLICY`.
     pub rows: BTreeMap<PolicyPrefix, PolicyRow>,
     /// `IDENTITIES`.
-    pub peers: BTreeMap<Ip16, (u32, u32)>,
+    pub peers: BTreeMap<Ip, (u32, u32)>,
     /// `BLOCKS`.
     pub blocks: BTreeMap<BlockPrefix, u32>,
     /// `EP_*` flags of `ENDPOINTS`.
@@ -38,9 +38,9 @@ pub struct PolicyPlan {
     /// Address blocks to write.
     pub blocks: Vec<(BlockPrefix, u32)>,
     /// Pods to write.
-    pub peers: Vec<(Ip16, Peer)>,
+    pub peers: Vec<(Ip, Peer)>,
     /// Pods to delete.
-    pub removed_peers: Vec<Ip16>,
+    pub removed_peers: Vec<Ip>,
     /// `EP_*` flags of this node's pods.
     pub endpoints: Vec<(IpAddr, u32)>,
     /// This node's pods that are gone.
@@ -179,7 +179,7 @@ fn encode_peer(ids: PeerIds) -> Peer {
 
 fn encode_block(net: &IpNet) -> BlockPrefix {
     let family_bits = if net.network().is_ipv4() { 96 } else { 0 };
-    BlockPrefix { bits: family_bits + u32::from(net.prefix_len()), addr: Ip16::from(net.network()).0 }
+    BlockPrefix { bits: family_bits + u32::from(net.prefix_len()), addr: Ip::from(net.network()).0 }
 }
 
 fn encode_policed(policed: Policed) -> u32 {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 use skep_abi::{
-    BlockPrefix, CT_ANSWERED, CT_DENIED, CT_ORIGIN_LOW, Ct, CtKey, EP_EGRESS, EP_INGRESS, Ip16, PEER_ANY_POD,
+    BlockPrefix, CT_ANSWERED, CT_DENIED, CT_ORIGIN_LOW, Ct, CtKey, EP_EGRESS, EP_INGRESS, Ip, PEER_ANY_POD,
     PEER_ANYONE, POLICY_ALLOW, POLICY_BITS_PEER, POLICY_BITS_PROTO, POLICY_INGRESS, PolicyPrefix, PolicyRow,
 };
 use skep_netmodel::{Policed, Ports};
@@ -164,7 +164,7 @@ fn decode_policed(flags: u32) -> Policed {
 }
 
 fn block_text(block: &BlockPrefix) -> String {
-    let address = IpAddr::from(Ip16(block.addr));
+    let address = IpAddr::from(Ip(block.addr));
     format!("{address}/{}", if address.is_ipv4() { block.bits.saturating_sub(96) } else { block.bits })
 }
 
@@ -210,7 +210,7 @@ pub fn verify_policy(state: &skep_netmodel::PolicyState, held: &PolicyDump) -> V
     };
     let mut found = Vec::new();
     compare("POLICY", &wanted.rows, &held.rows, row, &mut found);
-    let peer = |address: &Ip16, ids: &(u32, u32)| {
+    let peer = |address: &Ip, ids: &(u32, u32)| {
         (address.to_string(), format!("{} in {}", text(&names, ids.0), text(&names, ids.1)))
     };
     compare("IDENTITIES", &wanted.peers, &held.peers, peer, &mut found);

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::mac::Mac;
 
@@ -29,8 +29,9 @@ pub struct Attachment {
     pub pod_uid: String,
     /// The file that stands for the pod's network namespace.
     pub netns: PathBuf,
-    /// The pod's address.
-    pub address: Ipv4Addr,
+    /// The pod's addresses: one, or one of each family.
+    #[serde(alias = "address", deserialize_with = "one_or_many")]
+    pub addresses: Vec<IpAddr>,
     /// The interface on the node that leads to the pod.
     pub host_ifname: String,
     /// Its index.
@@ -59,6 +60,22 @@ pub struct Key {
     pub ifname: String,
 }
 
+/// Also reads the one address, or none, of files that know one family only.
+fn one_or_many<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<IpAddr>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Held {
+        Many(Vec<IpAddr>),
+        One(IpAddr),
+        None,
+    }
+    Ok(match Held::deserialize(from)? {
+        Held::Many(addresses) => addresses,
+        Held::One(address) => vec![address],
+        Held::None => Vec::new(),
+    })
+}
+
 /// The leases in memory, each change written through.
 #[derive(Debug)]
 pub(crate) struct Leases {
@@ -68,13 +85,14 @@ pub(crate) struct Leases {
 
 #[derive(Default, Serialize, Deserialize)]
 struct Stored {
-    last: Option<Ipv4Addr>,
+    #[serde(default, deserialize_with = "one_or_many")]
+    last: Vec<IpAddr>,
     leases: Vec<Attachment>,
 }
 
 impl Leases {
-    /// The leases in the file and the last address that was given; none where there is no file.
-    pub(crate) fn load(path: PathBuf) -> io::Result<(Self, Option<Ipv4Addr>)> {
+    /// The leases in the file and the last addresses that were given; none where there is no file.
+    pub(crate) fn load(path: PathBuf) -> io::Result<(Self, Vec<IpAddr>)> {
         let stored = match fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(io::Error::other)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Stored::default(),
@@ -92,20 +110,20 @@ impl Leases {
         self.held.values()
     }
 
-    pub(crate) fn put(&mut self, lease: Attachment, last: Option<Ipv4Addr>) -> io::Result<()> {
+    pub(crate) fn put(&mut self, lease: Attachment, last: Vec<IpAddr>) -> io::Result<()> {
         let (key, mut next) = (lease.key(), self.held.clone());
         next.insert(key, lease);
         self.commit(next, last)
     }
 
-    pub(crate) fn remove(&mut self, key: &Key, last: Option<Ipv4Addr>) -> io::Result<()> {
+    pub(crate) fn remove(&mut self, key: &Key, last: Vec<IpAddr>) -> io::Result<()> {
         let mut next = self.held.clone();
         next.remove(key);
         self.commit(next, last)
     }
 
     /// Memory follows the disk: a lease that could not be written was never given.
-    fn commit(&mut self, next: BTreeMap<Key, Attachment>, last: Option<Ipv4Addr>) -> io::Result<()> {
+    fn commit(&mut self, next: BTreeMap<Key, Attachment>, last: Vec<IpAddr>) -> io::Result<()> {
         let stored = Stored { last, leases: next.values().cloned().collect() };
         let bytes = serde_json::to_vec_pretty(&stored).map_err(io::Error::other)?;
         replace(&self.path, &bytes)?;
@@ -125,4 +143,28 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     out.sync_all()?;
     fs::rename(&fresh, path)?;
     File::open(dir)?.sync_all()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leases_of_one_family_are_read_and_written_as_of_both() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("leases.json");
+        let lease = r#"{"containerId":"c","ifname":"eth0","netns":"/run/netns/x","address":"10.42.0.5","hostIfname":"skp1",
+            "hostIfindex":7,"hostMac":"0a:68:0a:2a:00:05","podMac":"0a:70:0a:2a:00:05","mtu":1500}"#;
+        fs::write(&path, format!(r#"{{"last":"10.42.0.5","leases":[{lease}]}}"#)).unwrap();
+        let (mut leases, last) = Leases::load(path.clone()).unwrap();
+        assert_eq!(last, ["10.42.0.5".parse::<IpAddr>().unwrap()]);
+        let mut held = leases.iter().next().unwrap().clone();
+        held.addresses.push("fd00::5".parse().unwrap());
+        leases.put(held.clone(), held.addresses.clone()).unwrap();
+        let (again, last) = Leases::load(path.clone()).unwrap();
+        assert_eq!((again.get(&held.key()), last), (Some(&held), held.addresses.clone()));
+        fs::write(&path, r#"{"last":null,"leases":[]}"#).unwrap();
+        assert_eq!(Leases::load(path).unwrap().1, [] as [IpAddr; 0]);
+    }
 }

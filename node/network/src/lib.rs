@@ -4,8 +4,10 @@
 //! ([`plugin_main`]) is a small program that the runtime starts; it passes its call to [`CniService`] on the daemon's
 //! socket. [`Install`] puts the plugin and the network's configuration where the runtime looks.
 //!
-//! A pod has `ADDRESS/32` on `eth0` and a default route by 169.254.1.1, whose MAC address is fixed to that of the
-//! interface on the node; the node has a route to `ADDRESS/32` and a fixed neighbour. So no ARP leaves either end.
+//! A pod has an address of each of the node's ranges on `eth0`, alone in its prefix, and default routes by 169.254.1.1 and fe80::1, whose
+//! MAC address is fixed to that of the interface on the node; the node has a route to each address and a fixed neighbour. So no ARP and
+//! no neighbour discovery leaves either end. Routes to other nodes' pods are written and removed as a whole ([`Network::sync_routes`]),
+//! and the tunnel's device is made by [`ensure_overlay`].
 //!
 //! Invariants: a lease is on disk before the runtime hears of its address; an address is given again only after all
 //! others were; the thread of a runtime never changes its network namespace; the datapath knows a pod before the pod
@@ -21,8 +23,9 @@ mod link;
 mod mac;
 mod netns;
 mod network;
-mod node_routes;
+mod overlay;
 mod plugin;
+mod route;
 mod service;
 mod sysctl;
 
@@ -37,6 +40,7 @@ pub use install::Install;
 pub use lease::{Attachment, Key};
 pub use mac::Mac;
 pub use network::{Endpoints, Network, OpenError, Options};
-pub use node_routes::{NodeRoutes, RouteError};
+pub use overlay::{OVERHEAD_V4, OVERHEAD_V6, OVERLAY, ensure_overlay, remove_overlay};
 pub use plugin::{LOOPBACK, PLUGIN, is_plugin, plugin_main};
+pub use route::{RouteRefused, RoutesApplied};
 pub use service::CniService;

@@ -1,12 +1,13 @@
 //! Links, addresses, routes and neighbours of one namespace, by route netlink.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use futures::TryStreamExt as _;
+use rtnetlink::packet_route::address::AddressHeaderFlags;
 use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkMessage};
-use rtnetlink::packet_route::route::{RouteAttribute, RouteScope};
-use rtnetlink::{Handle, LinkUnspec, LinkVeth, RouteMessageBuilder};
+use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage, RouteScope};
+use rtnetlink::{Handle, LinkUnspec, LinkVeth, LinkVxlan, RouteMessageBuilder};
 use tokio::task::JoinHandle;
 
 use crate::mac::Mac;
@@ -88,30 +89,71 @@ impl Links {
         }
     }
 
-    pub(crate) async fn add_address(&self, index: u32, address: Ipv4Addr) -> io::Result<()> {
-        self.handle.address().add(index, IpAddr::V4(address), 32).replace().execute().await.map_err(into_io)
+    /// Gives the link an address that it is alone with. Nobody else can have it: it is used at once.
+    pub(crate) async fn add_address(&self, index: u32, address: IpAddr) -> io::Result<()> {
+        let mut request = self.handle.address().add(index, address, host_len(address)).replace();
+        if address.is_ipv6() {
+            request.message_mut().header.flags |= AddressHeaderFlags::Nodad;
+        }
+        request.execute().await.map_err(into_io)
     }
 
     /// A route to one address that is on the link itself. `source` is what the node calls itself there.
-    pub(crate) async fn add_host_route(&self, to: Ipv4Addr, index: u32, source: Option<Ipv4Addr>) -> io::Result<()> {
-        let mut route = RouteMessageBuilder::<Ipv4Addr>::new()
-            .destination_prefix(to, 32)
-            .output_interface(index)
-            .scope(RouteScope::Link);
-        if let Some(source) = source {
-            route = route.pref_source(source);
-        }
-        self.handle.route().add(route.build()).replace().execute().await.map_err(into_io)
+    pub(crate) async fn add_host_route(&self, to: IpAddr, index: u32, source: Option<IpAddr>) -> io::Result<()> {
+        let route = route_to(to, host_len(to))?.output_interface(index).scope(RouteScope::Link);
+        let route = match source {
+            Some(source) => route.pref_source(source).map_err(io::Error::other)?,
+            None => route,
+        };
+        self.replace_route(route.build()).await
     }
 
-    pub(crate) async fn add_default_route(&self, via: Ipv4Addr, index: u32) -> io::Result<()> {
-        let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(via).output_interface(index).build();
+    pub(crate) async fn add_default_route(&self, via: IpAddr, index: u32) -> io::Result<()> {
+        let any = match via {
+            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        };
+        let route = route_to(any, 0)?.gateway(via).map_err(io::Error::other)?.output_interface(index);
+        self.replace_route(route.build()).await
+    }
+
+    pub(crate) async fn replace_route(&self, route: RouteMessage) -> io::Result<()> {
         self.handle.route().add(route).replace().execute().await.map_err(into_io)
     }
 
+    /// Removes a route; one that is gone already is no error.
+    pub(crate) async fn remove_route(&self, route: RouteMessage) -> io::Result<()> {
+        match self.handle.route().del(route).execute().await.map_err(into_io) {
+            Err(error) if error.raw_os_error() == Some(nix::libc::ESRCH) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Every route of both families.
+    pub(crate) async fn routes(&self) -> io::Result<Vec<RouteMessage>> {
+        let queries = [RouteMessageBuilder::<Ipv4Addr>::new().build(), RouteMessageBuilder::<Ipv6Addr>::new().build()];
+        let mut routes = Vec::new();
+        for query in queries {
+            let found: Vec<_> = self.handle.route().get(query).execute().try_collect().await.map_err(into_io)?;
+            routes.extend(found);
+        }
+        Ok(routes)
+    }
+
+    /// Makes a device whose packets each say which tunnel they are for, and that asks for no neighbours.
+    pub(crate) async fn add_overlay(&self, name: &str, port: u16, mtu: u32) -> io::Result<()> {
+        let link = LinkVxlan::new(name, 0).collect_metadata(true).learning(false).port(port).mtu(mtu).arp(false);
+        self.handle.link().add(link.build()).execute().await.map_err(into_io)
+    }
+
+    pub(crate) async fn set_mtu(&self, index: u32, mtu: u32) -> io::Result<()> {
+        let message = LinkUnspec::new_with_index(index).mtu(mtu).build();
+        self.handle.link().change(message).execute().await.map_err(into_io)
+    }
+
     /// A neighbour that is never asked for.
-    pub(crate) async fn add_neighbour(&self, index: u32, address: Ipv4Addr, mac: Mac) -> io::Result<()> {
-        let request = self.handle.neighbours().add(index, IpAddr::V4(address));
+    pub(crate) async fn add_neighbour(&self, index: u32, address: IpAddr, mac: Mac) -> io::Result<()> {
+        let request = self.handle.neighbours().add(index, address);
         request.link_layer_address(&mac.0).replace().execute().await.map_err(into_io)
     }
 
@@ -135,6 +177,16 @@ impl Drop for Links {
     fn drop(&mut self) {
         self.connection.abort();
     }
+}
+
+/// A route to a prefix.
+pub(crate) fn route_to(to: IpAddr, len: u8) -> io::Result<RouteMessageBuilder<IpAddr>> {
+    RouteMessageBuilder::<IpAddr>::new().destination_prefix(to, len).map_err(io::Error::other)
+}
+
+/// The length of a prefix that is one address.
+pub(crate) const fn host_len(address: IpAddr) -> u8 {
+    if address.is_ipv4() { 32 } else { 128 }
 }
 
 fn decode_link(message: &LinkMessage) -> Link {

@@ -1,7 +1,7 @@
 //! Ethernet addresses.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -18,17 +18,20 @@ const HOST: u8 = 0x68;
 impl Mac {
     /// The address of the interface inside of the pod that has `address`. Set rather than left to the kernel: udev
     /// replaces an address that the kernel made up, at a time of its choice.
-    pub(crate) fn of_pod(address: Ipv4Addr) -> Self {
+    pub(crate) fn of_pod(address: IpAddr) -> Self {
         Self::local(POD, address)
     }
 
     /// The address of that pod's interface on the node.
-    pub(crate) fn of_host(address: Ipv4Addr) -> Self {
+    pub(crate) fn of_host(address: IpAddr) -> Self {
         Self::local(HOST, address)
     }
 
-    fn local(kind: u8, address: Ipv4Addr) -> Self {
-        let [a, b, c, d] = address.octets();
+    fn local(kind: u8, address: IpAddr) -> Self {
+        let [a, b, c, d] = match address {
+            IpAddr::V4(address) => address.octets(),
+            IpAddr::V6(address) => (u128::from(address) as u32).to_be_bytes(),
+        };
         Mac([0x0a, kind, a, b, c, d])
     }
 }
@@ -85,9 +88,10 @@ mod tests {
 
     #[test]
     fn text_and_back() {
-        let mac = Mac::of_pod(Ipv4Addr::new(10, 42, 0, 255));
+        let mac = Mac::of_pod("10.42.0.255".parse().unwrap());
         assert_eq!(mac.to_string(), "0a:70:0a:2a:00:ff");
         assert_eq!(mac.to_string().parse::<Mac>().unwrap(), mac);
+        assert_eq!(Mac::of_host("fd00::1:2".parse().unwrap()).to_string(), "0a:68:00:01:00:02");
         for bad in ["", "0a", "0a:70:0a:2a:00", "0a:70:0a:2a:00:ff:00", "0a:70:0a:2a:00:fg", "a:7:0:2:0:f"] {
             bad.parse::<Mac>().unwrap_err();
         }

@@ -2,23 +2,24 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use tokio::sync::Mutex;
 
 use crate::cni;
-use crate::ipam::Pool;
+use crate::ipam::Pools;
 use crate::lease::{Attachment, Key, Leases};
 use crate::link::{Link, Links, Pair};
 use crate::mac::Mac;
 use crate::netns::Netns;
 use crate::sysctl;
 
-/// What every pod's default route points to. Nobody has it: the pod knows its MAC address for good.
-pub(crate) const GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
+/// What every pod's default routes point to. Nobody has these: the pod knows their MAC address for good.
+const GATEWAY_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 1, 1));
+const GATEWAY_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1));
 /// How the interfaces that lead to pods are called on the node.
 pub(crate) const HOST_PREFIX: &str = "skp";
 /// The usual one of Ethernet.
@@ -27,14 +28,19 @@ const MTU_DEFAULT: u32 = 1500;
 /// What the network of one node is made of.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The range that pods' addresses come from.
-    pub pod_cidr: Ipv4Net,
-    /// What the node calls itself towards its pods: one of its own addresses.
-    pub node_ip: Option<Ipv4Addr>,
+    /// The ranges that pods' addresses come from: one, or one of each family.
+    pub pod_cidrs: Vec<IpNet>,
+    /// What the node calls itself towards its pods and other nodes': addresses of its own, one of each family at most.
+    pub node_ips: Vec<IpAddr>,
+    /// The node's link to other nodes.
+    pub link: Option<String>,
     /// Where the leases are kept.
     pub lease_file: PathBuf,
-    /// The MTU of pods' interfaces; by default that of the link which the default route leaves by.
+    /// The MTU of pods' interfaces; by default that of the node's link, or of the link which the default route leaves by, less
+    /// `mtu_overhead`.
     pub mtu: Option<u32>,
+    /// What a tunnel adds to pods' packets.
+    pub mtu_overhead: u32,
     /// The node's network namespace; by default that of the calling thread.
     pub netns: Option<PathBuf>,
 }
@@ -76,15 +82,15 @@ pub(crate) struct Pod {
 /// The node's side of the network. One call at a time: what they wait for, the kernel does one at a time as well.
 pub struct Network {
     node: Netns,
-    links: Links,
-    node_ip: Option<Ipv4Addr>,
+    pub(crate) links: Links,
+    pub(crate) node_ips: Vec<IpAddr>,
     mtu: u32,
     endpoints: Arc<dyn Endpoints>,
     state: Mutex<State>,
 }
 
 struct State {
-    pool: Pool,
+    pools: Pools,
     leases: Leases,
 }
 
@@ -103,18 +109,24 @@ impl Network {
             Some(path) => Netns::open(path).map_err(at(&format!("namespace {}", path.display())))?,
             None => Netns::current().map_err(at("own namespace"))?,
         };
-        node.run(sysctl::prepare_node).await.map_err(at("settings of the kernel"))?;
+        let (link, v6) = (options.link.clone(), options.pod_cidrs.iter().any(|range| range.addr().is_ipv6()));
+        let prepare = move || sysctl::prepare_node(link.as_deref(), v6);
+        node.run(prepare).await.map_err(at("settings of the kernel"))?;
         let links = Links::connect(&node).await.map_err(at("netlink socket"))?;
         let mtu = match options.mtu {
             Some(mtu) => mtu,
-            None => links.uplink_mtu().await.map_err(at("MTU of the uplink"))?.unwrap_or(MTU_DEFAULT),
+            None => {
+                uplink_mtu(&links, options.link.as_deref()).await.map_err(at("MTU of the uplink"))?
+                    - options.mtu_overhead
+            }
         };
         let lease_path = options.lease_file.clone();
         let (leases, last) =
             Leases::load(options.lease_file).map_err(at(&format!("lease file {}", lease_path.display())))?;
-        let pool = Pool::new(options.pod_cidr, leases.iter().map(|lease| lease.address), last);
-        let state = Mutex::new(State { pool, leases });
-        let network = Network { node, links, node_ip: options.node_ip, mtu, endpoints, state };
+        let taken = leases.iter().flat_map(|lease| lease.addresses.iter().copied());
+        let pools = Pools::new(&options.pod_cidrs, taken, &last);
+        let state = Mutex::new(State { pools, leases });
+        let network = Network { node, links, node_ips: options.node_ips, mtu, endpoints, state };
         network.adopt().await.map_err(at("interfaces of an earlier run"))?;
         Ok(network)
     }
@@ -145,10 +157,10 @@ impl Network {
         for lease in leases {
             let there = |link: &Link| link.name == lease.host_ifname && link.index == lease.host_ifindex;
             if !links.iter().any(there) {
-                tracing::info!(container_id = lease.container_id, address = %lease.address, "lease of a pod that went");
-                state.forget(&lease.key(), lease.address)?;
+                tracing::info!(container_id = lease.container_id, addresses = ?lease.addresses, "lease of a pod that went");
+                state.forget(&lease)?;
             } else if let Err(error) = self.endpoints.attached(&lease) {
-                tracing::error!(address = %lease.address, error = format!("{error:#}"), "endpoint is not programmed");
+                tracing::error!(addresses = ?lease.addresses, error = format!("{error:#}"), "endpoint is not programmed");
             }
         }
         for link in links.iter().filter(|link| link.name.starts_with(HOST_PREFIX)) {
@@ -162,7 +174,7 @@ impl Network {
 
     /// Whether a pod could be attached now.
     pub(crate) async fn status(&self) -> Result<(), cni::Error> {
-        let range = self.state.lock().await.pool.range();
+        let range = self.state.lock().await.pools.ranges();
         match self.links.get("lo").await {
             Ok(_) => Ok(()),
             Err(error) => Err(cni::Error::new(
@@ -184,22 +196,21 @@ impl Network {
         }
         let netns = Netns::open(&pod.netns)
             .map_err(|error| cni::Error::io(format!("network namespace {}", pod.netns.display()), &error))?;
-        let range = state.pool.range();
-        let address = state.pool.take().ok_or_else(|| {
+        let addresses = state.pools.take().map_err(|range| {
             let details = format!("every address of {range} is in use");
             cni::Error::new(cni::Error::POOL_EXHAUSTED, "no address for the pod", details)
         })?;
-        let mut attachment = self.describe(pod, address);
+        let mut attachment = self.describe(pod, addresses);
         let made = match self.attach(&mut attachment, &netns).await {
             Ok(()) => state.keep(&attachment).map_err(|error| cni::Error::io("lease file", &error)),
             Err(error) => Err(error),
         };
         if let Err(error) = made {
             self.undo(&attachment).await;
-            state.pool.release(address);
+            state.pools.release(&attachment.addresses);
             return Err(error);
         }
-        tracing::debug!(container_id = attachment.container_id, %address, link = attachment.host_ifname, "pod attached");
+        tracing::debug!(container_id = attachment.container_id, addresses = ?attachment.addresses, link = attachment.host_ifname, "pod attached");
         Ok(attachment)
     }
 
@@ -240,7 +251,8 @@ impl Network {
         outcome
     }
 
-    fn describe(&self, pod: Pod, address: Ipv4Addr) -> Attachment {
+    fn describe(&self, pod: Pod, addresses: Vec<IpAddr>) -> Attachment {
+        let first = addresses.first().copied().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         Attachment {
             host_ifname: host_ifname(&pod.key),
             container_id: pod.key.container_id,
@@ -249,10 +261,10 @@ impl Network {
             pod_name: pod.name,
             pod_uid: pod.uid,
             netns: pod.netns,
-            address,
+            addresses,
             host_ifindex: 0,
-            host_mac: Mac::of_host(address),
-            pod_mac: Mac::of_pod(address),
+            host_mac: Mac::of_host(first),
+            pod_mac: Mac::of_pod(first),
             mtu: self.mtu,
         }
     }
@@ -288,21 +300,30 @@ impl Network {
 
     async fn attach_host_end(&self, attachment: &Attachment, index: u32) -> io::Result<()> {
         let name = attachment.host_ifname.clone();
-        self.node.run(move || sysctl::prepare_host_link(&name)).await?;
+        let v6 = attachment.addresses.iter().any(IpAddr::is_ipv6);
+        self.node.run(move || sysctl::prepare_host_link(&name, v6)).await?;
         self.links.set_up(index).await?;
-        self.links.add_host_route(attachment.address, index, self.node_ip).await?;
-        self.links.add_neighbour(index, attachment.address, attachment.pod_mac).await
+        for &address in &attachment.addresses {
+            self.links.add_host_route(address, index, self.node_ip(address)).await?;
+            self.links.add_neighbour(index, address, attachment.pod_mac).await?;
+        }
+        Ok(())
+    }
+
+    /// What the node calls itself towards an address.
+    pub(crate) fn node_ip(&self, towards: IpAddr) -> Option<IpAddr> {
+        self.node_ips.iter().find(|own| own.is_ipv4() == towards.is_ipv4()).copied()
     }
 
     async fn detach(&self, state: &mut State, lease: &Attachment) -> Result<(), cni::Error> {
         if let Err(error) = self.endpoints.detached(lease) {
-            tracing::error!(address = %lease.address, error = format!("{error:#}"), "endpoint stays programmed");
+            tracing::error!(addresses = ?lease.addresses, error = format!("{error:#}"), "endpoint stays programmed");
         }
         let failed = |error: io::Error| cni::Error::io(format!("removal of {}", lease.host_ifname), &error);
         if let Some(link) = self.links.get(&lease.host_ifname).await.map_err(failed)? {
             self.links.delete(link.index).await.map_err(failed)?;
         }
-        state.forget(&lease.key(), lease.address).map_err(|error| cni::Error::io("lease file", &error))
+        state.forget(lease).map_err(|error| cni::Error::io("lease file", &error))
     }
 
     async fn undo(&self, attachment: &Attachment) {
@@ -341,30 +362,50 @@ impl Network {
 
 impl State {
     fn keep(&mut self, attachment: &Attachment) -> io::Result<()> {
-        self.leases.put(attachment.clone(), self.pool.last())
+        self.leases.put(attachment.clone(), self.pools.last())
     }
 
-    fn forget(&mut self, key: &Key, address: Ipv4Addr) -> io::Result<()> {
-        self.leases.remove(key, self.pool.last())?;
-        self.pool.release(address);
+    fn forget(&mut self, lease: &Attachment) -> io::Result<()> {
+        self.leases.remove(&lease.key(), self.pools.last())?;
+        self.pools.release(&lease.addresses);
         Ok(())
     }
 }
 
-/// Loopback, address, gateway and default route inside of the pod.
+/// What a pod's default route of the family of `address` points to.
+pub(crate) const fn gateway(address: IpAddr) -> IpAddr {
+    if address.is_ipv4() { GATEWAY_V4 } else { GATEWAY_V6 }
+}
+
+/// The MTU of the node's link, or of the one that the default route leaves by.
+async fn uplink_mtu(links: &Links, link: Option<&str>) -> io::Result<u32> {
+    if let Some(name) = link
+        && let Some(link) = links.get(name).await?
+    {
+        return Ok(link.mtu);
+    }
+    Ok(links.uplink_mtu().await?.unwrap_or(MTU_DEFAULT))
+}
+
+/// Loopback, addresses, gateways and default routes inside of the pod.
 async fn attach_pod_end(attachment: &Attachment, netns: &Netns) -> io::Result<()> {
     let name = attachment.ifname.clone();
-    netns.run(move || sysctl::prepare_pod_link(&name)).await?;
+    let v6 = attachment.addresses.iter().any(IpAddr::is_ipv6);
+    netns.run(move || sysctl::prepare_pod_link(&name, v6)).await?;
     let inside = Links::connect(netns).await?;
     if let Some(loopback) = inside.get("lo").await? {
         inside.set_up(loopback.index).await?;
     }
     let link = inside.get(&attachment.ifname).await?.ok_or(io::ErrorKind::NotFound)?;
     inside.set_up(link.index).await?;
-    inside.add_address(link.index, attachment.address).await?;
-    inside.add_neighbour(link.index, GATEWAY, attachment.host_mac).await?;
-    inside.add_host_route(GATEWAY, link.index, None).await?;
-    inside.add_default_route(GATEWAY, link.index).await
+    for &address in &attachment.addresses {
+        let gateway = gateway(address);
+        inside.add_address(link.index, address).await?;
+        inside.add_neighbour(link.index, gateway, attachment.host_mac).await?;
+        inside.add_host_route(gateway, link.index, None).await?;
+        inside.add_default_route(gateway, link.index).await?;
+    }
+    Ok(())
 }
 
 /// A name of 14 bytes out of what tells attachments apart (FNV-1a, 64 bits, the upper 44 of them).

@@ -1,7 +1,7 @@
 //! Pods' interfaces in the datapath.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context as _, Result};
@@ -15,7 +15,7 @@ use crate::policy::Policing;
 pub(crate) struct PodLinks {
     datapath: Arc<Datapath>,
     policing: Arc<Policing>,
-    desired: Mutex<BTreeMap<Ipv4Addr, EndpointSpec>>,
+    desired: Mutex<BTreeMap<IpAddr, EndpointSpec>>,
 }
 
 impl PodLinks {
@@ -23,7 +23,7 @@ impl PodLinks {
         PodLinks { datapath, policing, desired: Mutex::default() }
     }
 
-    fn desired(&self) -> MutexGuard<'_, BTreeMap<Ipv4Addr, EndpointSpec>> {
+    fn desired(&self) -> MutexGuard<'_, BTreeMap<IpAddr, EndpointSpec>> {
         self.desired.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -31,7 +31,7 @@ impl PodLinks {
     fn is_known(&self, spec: &EndpointSpec) -> Result<bool> {
         let rows = self.datapath.inspect().endpoints().context("read endpoints")?;
         Ok(rows.iter().any(|row| {
-            row.address == spec.address
+            spec.addresses.contains(&row.address)
                 && row.pod == spec.pod
                 && row.ifindex == spec.ifindex
                 && row.pod_mac == spec.pod_mac
@@ -44,8 +44,8 @@ impl PodLinks {
     /// The tables cannot be read or written.
     pub(crate) fn retain(&self, attachments: &[Attachment]) -> Result<()> {
         for row in self.datapath.inspect().endpoints().context("read endpoints")? {
-            if !attachments.iter().any(|one| one.address == row.address) {
-                self.datapath.remove_endpoint(row.address)?;
+            if !attachments.iter().any(|one| one.addresses.contains(&row.address)) {
+                self.datapath.remove_endpoint(&[row.address])?;
                 self.datapath.detach_pod_link(row.ifindex)?;
             }
         }
@@ -60,19 +60,24 @@ impl Endpoints for PodLinks {
         if !attachment.pod_name.is_empty() {
             let known = self.is_known(&spec)?;
             let (namespace, name) = (&attachment.pod_namespace, &attachment.pod_name);
-            self.policing.attach(IpAddr::V4(attachment.address), namespace, name, known)?;
+            for address in &attachment.addresses {
+                self.policing.attach(*address, namespace, name, known)?;
+            }
         }
         self.datapath.attach_pod_link(attachment.host_ifindex)?;
         self.datapath.upsert_endpoint(&spec)?;
-        self.desired().insert(attachment.address, spec);
+        let mut desired = self.desired();
+        desired.extend(attachment.addresses.iter().map(|address| (*address, spec.clone())));
         Ok(())
     }
 
     fn detached(&self, attachment: &Attachment) -> Result<()> {
-        self.datapath.remove_endpoint(attachment.address)?;
+        self.datapath.remove_endpoint(&attachment.addresses)?;
         self.datapath.detach_pod_link(attachment.host_ifindex)?;
-        self.policing.detach(IpAddr::V4(attachment.address))?;
-        self.desired().remove(&attachment.address);
+        for address in &attachment.addresses {
+            self.policing.detach(*address)?;
+            self.desired().remove(address);
+        }
         Ok(())
     }
 }
@@ -82,7 +87,7 @@ impl Verify for PodLinks {
         let desired = self.desired().clone();
         let text = |pod: &str, ifindex: u32, mac: [u8; 6]| format!("{pod} by link {ifindex} at {mac:02x?}");
         let held = kernel.endpoints()?.into_iter();
-        let mut held: BTreeMap<Ipv4Addr, String> =
+        let mut held: BTreeMap<IpAddr, String> =
             held.map(|row| (row.address, text(&row.pod, row.ifindex, row.pod_mac))).collect();
         let mut differences = Vec::new();
         for (address, spec) in &desired {
@@ -106,7 +111,7 @@ impl Verify for PodLinks {
 
 fn spec(attachment: &Attachment) -> EndpointSpec {
     EndpointSpec {
-        address: attachment.address,
+        addresses: attachment.addresses.clone(),
         ifindex: attachment.host_ifindex,
         host_mac: attachment.host_mac.0,
         pod_mac: attachment.pod_mac.0,

@@ -7,7 +7,8 @@
 //! network of the one before it in use, and changes nothing of them until it knows better; nothing of a Service is removed
 //! or a policy before the first full view of the cluster; a pod that policy may select is policed before it runs.
 //!
-//! Tasks: the service loop, the policy loop, the collection of flows, the agent, the socket's server, and containerd's supervisor; all end before [`run`] returns.
+//! Tasks: the service loop, the policy loop, the routing loop, the collection of flows, the agent, the socket's server, and containerd's
+//! supervisor; all end before [`run`] returns.
 
 mod endpoints;
 mod lock;
@@ -16,7 +17,7 @@ mod options;
 mod policy;
 mod preflight;
 mod range;
-mod routes;
+mod routing;
 mod services;
 mod socket;
 mod tables;
@@ -33,6 +34,7 @@ use self::lock::Lock;
 use self::node::Node;
 
 pub use options::Options;
+pub use skep_netmodel::RoutingMode;
 
 /// The label of a node's zone.
 const ZONE: &str = "topology.kubernetes.io/zone";
@@ -97,12 +99,15 @@ async fn serve(
     serving_tls: Arc<rustls::ServerConfig>,
     stop: &CancellationToken,
 ) -> Result<()> {
+    let datapath = node.datapath.clone().context("the datapath is not open")?;
+    let network = node.network.clone().context("the network is not open")?;
     let tables = node.tables.clone().context("the datapath is not open")?;
     let policing = node.policing.clone().context("the datapath is not open")?;
+    let links = routing::Routing::new(options.clone(), datapath, network);
+    let routing = tokio::spawn(links.run(client.clone(), stop.clone()));
     let timing = Arc::clone(&node.programming);
     let identity = NodeIdentity { name: options.name.clone(), zone: options.labels.get(ZONE).cloned() };
     let services = tokio::spawn(services::run(client.clone(), identity, tables, timing, stop.clone()));
-    let routes = tokio::spawn(routes::run(client.clone(), options.name.clone(), options.teardown, stop.clone()));
     let timing = Arc::clone(&node.policy_timing);
     let policy = tokio::spawn(policy::run(client.clone(), Arc::clone(&policing), timing, stop.clone()));
     let sweep = tokio::spawn(policy::sweep(policing, stop.clone()));
@@ -110,7 +115,7 @@ async fn serve(
     let ended = skep_agent::run(agent, client, stop.clone()).await.context("node agent");
     stop.cancel();
     services.await.context("the service loop panicked")?;
-    routes.await.context("the route loop panicked")?;
+    routing.await.context("the routing loop panicked")?;
     policy.await.context("the policy loop panicked")?;
     sweep.await.context("the collection of flows panicked")?;
     ended

@@ -14,6 +14,7 @@ use skep_observe::{InspectService, Timing};
 use crate::Options;
 use crate::endpoints::PodLinks;
 use crate::policy::Policing;
+use crate::routing;
 use crate::socket::Socket;
 use crate::tables::KernelTables;
 
@@ -35,7 +36,7 @@ pub(crate) struct Node {
     pub(crate) datapath: Option<Arc<Datapath>>,
     pub(crate) tables: Option<Arc<KernelTables>>,
     pub(crate) policing: Option<Arc<Policing>>,
-    network: Option<Arc<Network>>,
+    pub(crate) network: Option<Arc<Network>>,
     socket: Option<Socket>,
     containerd: Option<Containerd>,
 }
@@ -65,6 +66,7 @@ impl Node {
     pub(crate) async fn up(&mut self) -> Result<()> {
         let began = Instant::now();
         self.enter_cgroup()?;
+        let overhead = routing::prepare(&self.options).await?;
         let datapath = Arc::new(self.open_datapath()?);
         self.datapath = Some(Arc::clone(&datapath));
         let tables = Arc::new(KernelTables::new(Arc::clone(&datapath)));
@@ -73,10 +75,12 @@ impl Node {
         self.policing = Some(Arc::clone(&policing));
         let links = Arc::new(PodLinks::new(Arc::clone(&datapath), Arc::clone(&policing)));
         let network = skep_network::Options {
-            pod_cidr: self.options.pod_cidr.context("the node has no pod range yet")?,
-            node_ip: Some(self.options.node_ip),
+            pod_cidrs: self.options.pod_cidrs(),
+            node_ips: self.options.node_ips(),
+            link: self.options.link.clone(),
             lease_file: self.options.state_dir.join("cni/leases.json"),
             mtu: None,
+            mtu_overhead: overhead,
             netns: None,
         };
         let network = Arc::new(Network::open(network, Arc::clone(&links) as Arc<_>).await?);
@@ -84,10 +88,11 @@ impl Node {
         self.network = Some(Arc::clone(&network));
         self.socket = Some(Socket::serve(
             &self.options.socket(),
-            network,
+            Arc::clone(&network),
             InspectService::new(
                 &self.options.name,
                 &datapath,
+                &network,
                 [Arc::clone(&self.programming), Arc::clone(&self.policy_timing)],
                 &[tables, links, policing],
             ),
@@ -120,6 +125,10 @@ impl Node {
         let cgroup = self.cgroups.unified().dir(&self.options.cgroup());
         let mut options = skep_bpf::Options::new(self.options.pin_dir(), cgroup);
         options.link.clone_from(&self.options.link);
+        options.overlay = routing::overlay(&self.options);
+        if self.options.masquerade {
+            options.masquerade.addresses = self.options.node_ips();
+        }
         let datapath = Datapath::open(&options).context("start the datapath")?;
         datapath.set_node_addresses(&[Ipv4Addr::LOCALHOST, self.options.node_ip])?;
         Ok(datapath)
@@ -177,6 +186,7 @@ impl Node {
         keep_first(&mut outcome, self.install(&options).withdraw().context("withdraw the CNI configuration"));
         if let Some(network) = self.network.take() {
             keep_first(&mut outcome, network.remove_all().await.context("remove pods' interfaces"));
+            keep_first(&mut outcome, routing::undo(&network).await);
         }
         if let Some(socket) = self.socket.take() {
             socket.close().await;

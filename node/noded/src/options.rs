@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use skep_netmodel::RoutingMode;
 
 /// The longest name: it becomes part of a cgroup's and a directory's name, and that of the Node object.
 const NAME_LEN_MAX: usize = 63;
@@ -43,6 +44,12 @@ pub struct Options {
     pub cluster_dns: Vec<IpAddr>,
     /// The cluster's DNS domain.
     pub cluster_domain: String,
+    /// How packets get to other nodes' pods.
+    pub routing: RoutingMode,
+    /// Whether pods' packets leave the cluster under the node's address.
+    pub masquerade: bool,
+    /// Prefixes outside of the cluster that know pods by their own addresses: packets there are not masqueraded.
+    pub masquerade_except: Vec<IpNet>,
     /// Whether pods, network and containerd end with the node, rather than being left for the next one.
     pub teardown: bool,
 }
@@ -65,6 +72,9 @@ impl Default for Options {
             pods_max: 110,
             cluster_dns: Vec::new(),
             cluster_domain: "cluster.local".to_owned(),
+            routing: RoutingMode::Native,
+            masquerade: true,
+            masquerade_except: Vec::new(),
             teardown: false,
         }
     }
@@ -85,6 +95,10 @@ impl Options {
         for (field, range) in ranges.into_iter().chain([("service_cidr", service_cidr)]) {
             ensure!(!range.contains(&self.node_ip), "{field}: {range} holds the node's own address {}", self.node_ip);
         }
+        ensure!(
+            self.routing == RoutingMode::Native || self.link.is_some(),
+            "link: a tunnel needs to know the link that its packets leave by"
+        );
         ensure!(!self.sandbox_image.is_empty(), "sandbox_image: it must not be empty");
         for image in &self.images {
             ensure!(image.is_file(), "images: {} is not a file", image.display());
@@ -100,6 +114,12 @@ impl Options {
     /// The node's directory in every cgroup hierarchy.
     pub(crate) fn cgroup(&self) -> String {
         cgroup(&self.name)
+    }
+
+    /// The node's own addresses, of each family one at most.
+    pub(crate) fn node_ips(&self) -> Vec<IpAddr> {
+        let six = self.node_ip_v6.map(IpAddr::V6);
+        std::iter::once(IpAddr::V4(self.node_ip)).chain(six).collect()
     }
 
     /// The node's directory in bpffs.
@@ -154,6 +174,7 @@ mod tests {
             ),
             (Options { node_ip: Ipv4Addr::new(10, 96, 0, 9), ..good() }, "service_cidr"),
             (Options { pod_cidr: "10.96.3.0/24".parse().ok(), ..good() }, "pod_cidr"),
+            (Options { routing: RoutingMode::Vxlan, ..good() }, "link"),
             (Options { images: vec![PathBuf::from("/none")], ..good() }, "images"),
         ] {
             let error = bad.validate().unwrap_err().to_string();

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use skep_bpf::{EndpointRow, Error, Inspector, MapRow, ProgramRow};
+use skep_bpf::{EndpointRow, Error, Inspector, MapRow, ProgramRow, RemoteRow};
 use skep_datapath::{BackendRow, FlowEntry, IdentityEntry, PolicyEntry, ServiceRow};
+use skep_netmodel::{Hop, RouteSpec};
 
 use crate::v1;
 
@@ -74,6 +75,33 @@ pub fn flows(kernel: &Inspector) -> Result<Vec<v1::Flow>, Error> {
         settled: row.settled,
     };
     Ok(kernel.flows()?.into_iter().map(row).collect())
+}
+
+/// Prefixes of the cluster.
+///
+/// # Errors
+/// A map cannot be read.
+pub fn remotes(kernel: &Inspector) -> Result<Vec<v1::Remote>, Error> {
+    Ok(kernel.remotes()?.into_iter().map(remote).collect())
+}
+
+/// Routes of the node's stack, with the names that the programs' prefixes have.
+///
+/// # Errors
+/// A map cannot be read.
+pub fn routes(kernel: &Inspector, routes: Vec<RouteSpec>) -> Result<Vec<v1::Route>, Error> {
+    let remotes = kernel.remotes()?;
+    let route = |route: RouteSpec| {
+        let known = remotes.iter().find(|row| row.prefix == route.prefix);
+        let (hop, address) = match route.hop {
+            Hop::Via(node) => ("via", node.to_string()),
+            Hop::Tunnel(node) => ("tunnel", node.to_string()),
+            Hop::Unreachable => ("unreachable", String::new()),
+        };
+        let node = known.map(|row| row.name.clone()).unwrap_or_default();
+        v1::Route { prefix: route.prefix.to_string(), hop: hop.to_owned(), address, node }
+    };
+    Ok(routes.into_iter().map(route).collect())
 }
 
 /// The programs' tables.
@@ -155,6 +183,21 @@ fn endpoint(row: EndpointRow, links: bool) -> v1::Endpoint {
         link: if links { link_name(row.ifindex).unwrap_or_default() } else { String::new() },
         host_mac: mac(row.host_mac),
         pod_mac: mac(row.pod_mac),
+    }
+}
+
+fn remote(row: RemoteRow) -> v1::Remote {
+    let kind = match (row.pods, row.is_node) {
+        (true, _) => "pods",
+        (false, true) => "node",
+        (false, false) => "listed",
+    };
+    v1::Remote {
+        prefix: row.prefix.to_string(),
+        kind: kind.to_owned(),
+        node: row.name,
+        address: row.node.map(|node| node.to_string()).unwrap_or_default(),
+        tunnel: row.tunnel,
     }
 }
 

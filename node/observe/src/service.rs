@@ -4,6 +4,7 @@ use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use skep_bpf::{Datapath, DebugLines, Error, Inspector};
+use skep_network::Network;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -22,6 +23,7 @@ pub struct InspectService {
     node: String,
     /// Weak, so that a client that stays connected does not keep a node's datapath open.
     datapath: Weak<Datapath>,
+    network: Weak<Network>,
     programming: Arc<Timing>,
     policy: Arc<Timing>,
     verifiers: Vec<Weak<dyn Verify>>,
@@ -35,18 +37,20 @@ impl std::fmt::Debug for InspectService {
 }
 
 impl InspectService {
-    /// The service that shows `datapath`. The timings are what the node's service and policy loops observe, the verifiers whoever keeps
-    /// a table.
+    /// The service that shows `datapath` and the routes of `network`. The timings are what the node's service and policy loops observe,
+    /// the verifiers whoever keeps a table.
     #[must_use]
     pub fn new(
         node: &str,
         datapath: &Arc<Datapath>,
+        network: &Arc<Network>,
         [programming, policy]: [Arc<Timing>; 2],
         verifiers: &[Arc<dyn Verify>],
     ) -> InspectServer<InspectService> {
         let verifiers = verifiers.iter().map(Arc::downgrade).collect();
-        let (node, datapath, started) = (node.to_owned(), Arc::downgrade(datapath), Instant::now());
-        InspectServer::new(InspectService { node, datapath, programming, policy, verifiers, started })
+        let (datapath, network) = (Arc::downgrade(datapath), Arc::downgrade(network));
+        let (node, started) = (node.to_owned(), Instant::now());
+        InspectServer::new(InspectService { node, datapath, network, programming, policy, verifiers, started })
     }
 
     fn datapath(&self) -> Result<Arc<Datapath>, Status> {
@@ -93,6 +97,18 @@ impl Inspect for InspectService {
     ) -> Result<Response<v1::ListEndpointsReply>, Status> {
         let endpoints = self.read(|kernel| read::endpoints(kernel, true)).await?;
         Ok(Response::new(v1::ListEndpointsReply { endpoints }))
+    }
+
+    async fn list_remotes(&self, _: Request<v1::ListRemotesRequest>) -> Result<Response<v1::ListRemotesReply>, Status> {
+        let remotes = self.read(read::remotes).await?;
+        Ok(Response::new(v1::ListRemotesReply { remotes }))
+    }
+
+    async fn list_routes(&self, _: Request<v1::ListRoutesRequest>) -> Result<Response<v1::ListRoutesReply>, Status> {
+        let network = self.network.upgrade().ok_or_else(|| Status::unavailable("the node is stopping"))?;
+        let held = network.routes().await.map_err(|error| Status::internal(format!("list routes: {error}")))?;
+        let routes = self.read(|kernel| read::routes(kernel, held)).await?;
+        Ok(Response::new(v1::ListRoutesReply { routes }))
     }
 
     async fn list_maps(&self, _: Request<v1::ListMapsRequest>) -> Result<Response<v1::ListMapsReply>, Status> {

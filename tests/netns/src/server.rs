@@ -1,7 +1,7 @@
 //! A server in a pod: answers every connection and datagram with its own name and the caller's address.
 
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,11 +26,20 @@ impl Server {
     /// # Panics
     /// The port is taken.
     pub fn start(netns: &Netns, name: &str, port: u16) -> Self {
+        Self::start_at(netns, name, (Ipv4Addr::UNSPECIFIED, port).into())
+    }
+
+    /// Starts them for both families.
+    ///
+    /// # Panics
+    /// The port is taken.
+    pub fn start_dual(netns: &Netns, name: &str, port: u16) -> Self {
+        Self::start_at(netns, name, (Ipv6Addr::UNSPECIFIED, port).into())
+    }
+
+    fn start_at(netns: &Netns, name: &str, any: SocketAddr) -> Self {
         let (listener, datagrams) = netns
-            .enter(|| {
-                let any = (Ipv4Addr::UNSPECIFIED, port);
-                (TcpListener::bind(any).expect("bind TCP"), UdpSocket::bind(any).expect("bind UDP"))
-            })
+            .enter(|| (TcpListener::bind(any).expect("bind TCP"), UdpSocket::bind(any).expect("bind UDP")))
             .expect("enter the pod");
         let (listener, stop) = (Arc::new(listener), Arc::new(AtomicBool::new(false)));
         let tcp = {
@@ -60,7 +69,7 @@ fn serve_tcp(listener: &TcpListener, stop: &Arc<AtomicBool>, name: &str) {
     let mut threads: Vec<JoinHandle<()>> = Vec::new();
     while let Ok((stream, peer)) = listener.accept() {
         threads.retain(|thread| !thread.is_finished());
-        let (stop, greeting) = (Arc::clone(stop), format!("{name} {peer}\n"));
+        let (stop, greeting) = (Arc::clone(stop), format!("{name} {}\n", canonical(peer)));
         threads.push(std::thread::spawn(move || {
             let _ = echo(stream, &stop, &greeting);
         }));
@@ -88,10 +97,18 @@ fn echo(mut stream: TcpStream, stop: &AtomicBool, greeting: &str) -> io::Result<
 
 fn serve_udp(socket: &UdpSocket, stop: &AtomicBool, name: &str) {
     let _ = socket.set_read_timeout(Some(TICK));
-    let mut buffer = [0; 2048];
+    let mut buffer = vec![0; 65_536];
     while !stop.load(Ordering::Acquire) {
-        let Ok((_, peer)) = socket.recv_from(&mut buffer) else { continue };
-        let peer: SocketAddr = peer;
-        let _ = socket.send_to(format!("{name} {peer}\n").as_bytes(), peer);
+        let Ok((len, peer)) = socket.recv_from(&mut buffer) else { continue };
+        if buffer[..len] != *b"who" {
+            let _ = socket.send_to(&buffer[..len], peer);
+            continue;
+        }
+        let _ = socket.send_to(format!("{name} {}\n", canonical(peer)).as_bytes(), peer);
     }
+}
+
+/// An IPv4 peer of an IPv6 socket as what it is.
+fn canonical(peer: SocketAddr) -> SocketAddr {
+    SocketAddr::new(peer.ip().to_canonical(), peer.port())
 }

@@ -25,8 +25,8 @@ pub const POD_PORT: u16 = 8080;
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-static NUMBER: AtomicU32 = AtomicU32::new(0);
+pub(crate) static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+pub(crate) static NUMBER: AtomicU32 = AtomicU32::new(0);
 
 /// A node with pods and a client.
 pub struct World {
@@ -61,7 +61,7 @@ pub struct Pod {
 }
 
 /// Pins, taken down at the end.
-struct Pins(PathBuf);
+pub(crate) struct Pins(pub(crate) PathBuf);
 
 impl Drop for Pins {
     fn drop(&mut self) {
@@ -169,7 +169,7 @@ impl World {
     pub fn adopt_pod(&self, number: usize) -> Result<()> {
         let pod = &self.pods[number];
         self.datapath().upsert_endpoint(&EndpointSpec {
-            address: pod.address,
+            addresses: vec![pod.address.into()],
             ifindex: pod.ifindex,
             host_mac: pod.host_mac,
             pod_mac: pod.pod_mac,
@@ -275,7 +275,7 @@ pub fn ask_udp(socket: &UdpSocket, to: SocketAddrV4) -> std::io::Result<(String,
     Ok((name, peer, source))
 }
 
-fn split(line: &str) -> std::io::Result<(String, SocketAddr)> {
+pub(crate) fn split(line: &str) -> std::io::Result<(String, SocketAddr)> {
     let bad = || std::io::Error::other(format!("unexpected answer {line:?}"));
     let (name, peer) = line.trim().split_once(' ').ok_or_else(bad)?;
     Ok((name.to_owned(), peer.parse().map_err(|_| bad())?))
@@ -290,7 +290,7 @@ pub fn counter(world: &World, metric: Metric) -> u64 {
     rows.iter().find(|row| row.metric == metric).map_or(0, |row| row.packets)
 }
 
-fn write_sysctl(netns: &Netns, path: &str, value: &str) -> Result<()> {
+pub(crate) fn write_sysctl(netns: &Netns, path: &str, value: &str) -> Result<()> {
     let path = Path::new("/proc/sys").join(path);
     netns.enter(|| fs::write(&path, value))?.with_context(|| format!("write {}", path.display()))
 }

@@ -1,30 +1,38 @@
-//! What leaves the node: replies of a backend in the node's own network to the client of a node port.
+//! What leaves the node by its link: pods' packets to outside of the cluster, and replies of a backend in the node's own network to
+//! the client of a node port.
 
 #![no_std]
 #![no_main]
 
 use aya_ebpf::{macros::classifier, programs::TcContext};
-use skep_abi::Metric;
-use skep_logic::{Frame, Malformed, Tables as _};
-use skep_programs::{DROP, Kernel, NEXT, Skb, count, reverse};
+use skep_abi::{Be16, Metric, PROTO_UDP, TUNNEL_PORT};
+use skep_logic::{Frame, Malformed, Packet as _, Tables as _};
+use skep_programs::{Kernel, NEXT, Skb, config, endpoint, masquerade, refuse, remote, reverse};
 
 #[classifier]
 pub fn host_egress(ctx: TcContext) -> i32 {
     let skb = Skb(&ctx);
-    match translate(&skb) {
-        Ok(()) => NEXT,
-        Err(Malformed) => {
-            count(Metric::DropMalformed, skb.len());
-            DROP
-        }
-    }
+    translate(&skb).unwrap_or_else(|Malformed| refuse(Metric::DropMalformed, skb.len()))
 }
 
 #[inline(always)]
-fn translate(skb: &Skb<'_>) -> Result<(), Malformed> {
-    let Some(frame) = Frame::parse(skb)? else { return Ok(()) };
-    if Kernel::at_link().is_node_address(frame.ip.src) {
-        reverse(skb, &frame)?;
+fn translate(skb: &Skb<'_>) -> Result<i32, Malformed> {
+    let Some(frame) = skb.frame()? else { return Ok(NEXT) };
+    if endpoint(&frame.ip.src).is_some() {
+        return match config() {
+            Some(config) if remote(&frame.ip.dst).is_none() => masquerade(skb, frame, config),
+            _ => Ok(NEXT),
+        };
     }
-    Ok(())
+    if frame.ip.v4 && Kernel::at_link().is_node_address(frame.ip.src.v4()) && !is_tunnel(skb, frame) {
+        reverse(skb, frame)?;
+    }
+    Ok(NEXT)
+}
+
+/// Whether it is a packet of the tunnel, which no service has anything to do with.
+#[inline(always)]
+fn is_tunnel(skb: &Skb<'_>, frame: &Frame) -> bool {
+    frame.ip.proto == PROTO_UDP
+        && skb.load::<2>(frame.ip.l4 + 2).is_some_and(|port| Be16::from_bytes(port).get() == TUNNEL_PORT)
 }

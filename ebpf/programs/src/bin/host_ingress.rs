@@ -1,72 +1,89 @@
-//! What arrives at the node from outside: node ports, sent on to a backend.
+//! What arrives at the node from outside: packets to its pods, node ports, sent on to a backend, and answers to pods' flows that left
+//! under the node's address.
 
 #![no_std]
 #![no_main]
 
 use aya_ebpf::{macros::classifier, programs::TcContext};
 use aya_log_ebpf::info;
-use skep_abi::{CT_FORWARD, CtKeyV4, CtV4, Ip4, Metric};
+use skep_abi::{CT_FORWARD, CtKeyV4, CtV4, Ip, Metric};
 use skep_logic::{
-    Choice, Frame, Ipv4, Malformed, Picked, Ports, Tables as _, choose, choose_sticky, forward_keys, lookup, opens_flow,
+    Choice, Frame, IpHeader, Malformed, Picked, Ports, Tables as _, choose, choose_sticky, forward_keys, lookup,
+    opens_flow,
 };
-use skep_programs::{CT_V4, DROP, ENDPOINTS, Field, Kernel, NEXT, Skb, count, debugging, parse};
+use skep_programs::{CT_V4, Field, Kernel, NEXT, Skb, config, count, debugging, endpoint, refuse, unmasquerade};
 
 #[classifier]
 pub fn host_ingress(ctx: TcContext) -> i32 {
     let skb = Skb(&ctx);
-    let verdict = translate(&ctx, &skb).and_then(|to| match to {
-        Some(addr) => deliver(&skb, addr),
-        None => Ok(NEXT),
-    });
-    verdict.unwrap_or_else(|Malformed| {
-        count(Metric::DropMalformed, skb.len());
-        DROP
-    })
+    receive(&ctx, &skb).unwrap_or_else(|Malformed| refuse(Metric::DropMalformed, skb.len()))
 }
 
-/// Translates a packet of a node port and says where it goes now; `None` where it is none, or where the node's own stack has the
-/// right answer: RST or port unreachable, since nothing listens there.
-#[inline(never)]
-fn translate(ctx: &TcContext, skb: &Skb<'_>) -> Result<Option<Ip4>, Malformed> {
-    let Some(frame) = Frame::parse(skb)? else { return Ok(None) };
-    let kernel = Kernel::at_link();
-    if !kernel.is_node_address(frame.ip.dst) {
-        return Ok(None);
+#[inline(always)]
+fn receive(ctx: &TcContext, skb: &Skb<'_>) -> Result<i32, Malformed> {
+    let mut frame = Frame::default();
+    if !skb.read_frame(&mut frame)? {
+        return Ok(NEXT);
     }
-    let Some(ports) = frame.ip.ports(skb)? else { return Ok(None) };
+    if let Some(endpoint) = endpoint(&frame.ip.dst) {
+        count(Metric::RemoteDelivery, skb.len());
+        return skb.deliver(&frame, &endpoint);
+    }
+    let node_port = if frame.ip.v4 { translate(ctx, skb, &frame)? } else { false };
+    let ours = node_port || matches!(config(), Some(config) if unmasquerade(skb, &frame, config)?);
+    if !ours {
+        return Ok(NEXT);
+    }
+    // To the pod itself where it is on this node, else wherever the stack routes what has been translated.
+    skb.read_frame(&mut frame)?;
+    match endpoint(&frame.ip.dst) {
+        Some(endpoint) => skb.deliver(&frame, &endpoint),
+        None => Ok(NEXT),
+    }
+}
+
+/// Translates a packet of a node port; `false` where it is none, or where the node's own stack has the right answer: RST or port
+/// unreachable, since nothing listens there. Called rather than inlined, as [`unmasquerade`] is.
+#[inline(never)]
+fn translate(ctx: &TcContext, skb: &Skb<'_>, frame: &Frame) -> Result<bool, Malformed> {
+    let (kernel, dst) = (Kernel::at_link(), frame.ip.dst.v4());
+    if !kernel.is_node_address(dst) {
+        return Ok(false);
+    }
+    let Some(ports) = frame.ip.ports(skb)? else { return Ok(false) };
     let (min, max) = kernel.node_ports();
     if ports.dst.get() < min || ports.dst.get() > max {
-        return Ok(None);
+        return Ok(false);
     }
     let known = flow(&frame.ip, &ports);
     let (addr, port) = if opens_flow(&frame.ip, &ports) {
-        let Some((key, head)) = lookup(&kernel, frame.ip.dst, ports.dst, frame.ip.proto) else { return Ok(None) };
+        let Some((key, head)) = lookup(&kernel, dst, ports.dst, frame.ip.proto) else { return Ok(false) };
         let choice = match known {
             Some(known) => choose_sticky(&kernel, &key, head, (known.addr, known.port), known.row),
             None => choose(&kernel, &key, head),
         };
         let Choice::Backend(picked) = choice else {
             count(Metric::DropNoBackend, skb.len());
-            return Ok(None);
+            return Ok(false);
         };
         if !open(ctx, skb, &frame.ip, &ports, &picked, known) {
-            return Ok(None);
+            return Ok(false);
         }
         (picked.backend.addr, picked.backend.port)
     } else {
-        let Some(known) = known else { return Ok(None) };
+        let Some(known) = known else { return Ok(false) };
         (known.addr, known.port)
     };
-    skb.rewrite(&frame.ip, Field::Destination, (frame.ip.dst, ports.dst), (addr, port))?;
+    skb.rewrite(&frame.ip, Field::Destination, &(frame.ip.dst, ports.dst), &(Ip::from_v4(addr), port))?;
     count(Metric::NodePortForward, skb.len());
-    Ok(Some(addr))
+    Ok(true)
 }
 
 #[inline(always)]
-fn flow<'a>(ip: &Ipv4, ports: &Ports) -> Option<&'a CtV4> {
+fn flow<'a>(ip: &IpHeader, ports: &Ports) -> Option<&'a CtV4> {
     let key = CtKeyV4 {
-        src: ip.src,
-        dst: ip.dst,
+        src: ip.src.v4(),
+        dst: ip.dst.v4(),
         src_port: ports.src,
         dst_port: ports.dst,
         proto: ip.proto,
@@ -79,7 +96,7 @@ fn flow<'a>(ip: &Ipv4, ports: &Ports) -> Option<&'a CtV4> {
 
 /// Enters a flow in both directions, or only confirms it. Without room for it, replies could not be translated: leave it alone.
 #[inline(always)]
-fn open(ctx: &TcContext, skb: &Skb<'_>, ip: &Ipv4, ports: &Ports, picked: &Picked, known: Option<&CtV4>) -> bool {
+fn open(ctx: &TcContext, skb: &Skb<'_>, ip: &IpHeader, ports: &Ports, picked: &Picked, known: Option<&CtV4>) -> bool {
     let flow = forward_keys(ip, ports, picked, skb.ifindex());
     let (key, value) = flow.forward;
     if known == Some(&value) {
@@ -91,17 +108,14 @@ fn open(ctx: &TcContext, skb: &Skb<'_>, ip: &Ipv4, ports: &Ports, picked: &Picke
         return false;
     }
     if debugging() {
-        let (src, to) = (u32::from_be(ip.src.to_ne()), u32::from_be(value.addr.to_ne()));
-        info!(ctx, "node port {} from {:i} goes to {:i}:{}", ports.dst.get(), src, to, value.port.get());
+        tell(ctx, ip, ports, &value);
     }
     true
 }
 
-/// To the pod itself where it is on this node, else wherever the stack routes it.
-#[inline(always)]
-fn deliver(skb: &Skb<'_>, addr: Ip4) -> Result<i32, Malformed> {
-    // SAFETY: the value is read while this program runs; an update replaces the element and frees the old one after a grace period.
-    let Some(endpoint) = (unsafe { ENDPOINTS.get(addr) }) else { return Ok(NEXT) };
-    let Some(frame) = parse(skb)? else { return Err(Malformed) };
-    skb.deliver(frame, endpoint)
+/// Called rather than inlined, for its stack is large.
+#[inline(never)]
+fn tell(ctx: &TcContext, ip: &IpHeader, ports: &Ports, to: &CtV4) {
+    let (src, dst) = (u32::from_be(ip.src.v4().to_ne()), u32::from_be(to.addr.to_ne()));
+    info!(ctx, "node port {} from {:i} goes to {:i}:{}", ports.dst.get(), src, dst, to.port.get());
 }

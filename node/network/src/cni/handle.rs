@@ -1,12 +1,14 @@
 //! One call, from request to the JSON that is printed.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use serde_json::Value;
 
 use super::{Address, Config, Error, Interface, Outcome, Request, Route};
 use crate::lease::{Attachment, Key};
-use crate::network::{GATEWAY, Network, Pod};
+use crate::link::host_len;
+use crate::network::{Network, Pod, gateway};
 
 /// Does what `request` asks, and returns the JSON of its success; empty for commands that answer nothing.
 ///
@@ -69,22 +71,32 @@ fn outcome(attachment: &Attachment) -> Outcome {
     let pod = Interface { name, mac, mtu: attachment.mtu, sandbox };
     let (name, mac) = (attachment.host_ifname.clone(), attachment.host_mac.to_string());
     let host = Interface { name, mac, mtu: attachment.mtu, sandbox: None };
-    let address = format!("{}/32", attachment.address);
+    let ip = |&address: &IpAddr| Address {
+        address: format!("{address}/{}", host_len(address)),
+        gateway: Some(gateway(address).to_string()),
+        interface: 1,
+    };
+    let route = |&address: &IpAddr| Route {
+        dst: if address.is_ipv4() { "0.0.0.0/0" } else { "::/0" }.to_owned(),
+        gw: gateway(address).to_string(),
+    };
     Outcome {
         interfaces: vec![host, pod],
-        ips: vec![Address { address, gateway: Some(GATEWAY.to_string()), interface: 1 }],
-        routes: vec![Route { dst: "0.0.0.0/0".to_owned(), gw: GATEWAY.to_string() }],
+        ips: attachment.addresses.iter().map(ip).collect(),
+        routes: attachment.addresses.iter().map(route).collect(),
     }
 }
 
 /// The runtime must hold what we hold. A runtime that sends no earlier result has nothing to compare.
 fn compare(prev_result: Option<&Value>, attachment: &Attachment) -> Result<(), Error> {
     let Some(ips) = prev_result.and_then(|prev| prev.get("ips")).and_then(Value::as_array) else { return Ok(()) };
-    let ours = format!("{}/32", attachment.address);
-    let known = |ip: &Value| ip.get("address").and_then(Value::as_str) == Some(ours.as_str());
-    if ips.iter().any(known) {
-        return Ok(());
+    for &address in &attachment.addresses {
+        let ours = format!("{address}/{}", host_len(address));
+        let known = |ip: &Value| ip.get("address").and_then(Value::as_str) == Some(ours.as_str());
+        if !ips.iter().any(known) {
+            let details = format!("prevResult does not hold {ours}");
+            return Err(Error::new(Error::CHECK_FAILED, format!("attachment of {}", attachment.container_id), details));
+        }
     }
-    let details = format!("prevResult does not hold {ours}");
-    Err(Error::new(Error::CHECK_FAILED, format!("attachment of {}", attachment.container_id), details))
+    Ok(())
 }

@@ -74,7 +74,10 @@ async fn pods() {
     let fetch = format!("http://{a_ip}:8080/index.html");
     traffic(&client, &in_b, &fetch, &a_ip).await;
     let (code, output) = node::exec(&client, &in_b, &["ip", "-o", "addr"]).await;
-    assert!(code == 0 && output.contains("127.0.0.1/8") && output.contains("10.99.0.2/32"), "{output}");
+    for address in ["127.0.0.1/8", "10.99.0.2/32", "fd00:99::2/128"] {
+        assert!(code == 0 && output.contains(address), "{output}");
+    }
+    assert!(!output.contains("fe80:"), "an address that the pod made up: {output}");
 
     let containerd = restarts(&place, &archive, containerd, &a).await;
     drop(daemon);

@@ -20,12 +20,12 @@ pub(crate) struct Recorder {
 
 impl Endpoints for Recorder {
     fn attached(&self, attachment: &Attachment) -> anyhow::Result<()> {
-        self.log.lock().unwrap().push(format!("attached {}", attachment.address));
+        self.log.lock().unwrap().push(format!("attached {}", attachment.addresses[0]));
         Ok(())
     }
 
     fn detached(&self, attachment: &Attachment) -> anyhow::Result<()> {
-        self.log.lock().unwrap().push(format!("detached {}", attachment.address));
+        self.log.lock().unwrap().push(format!("detached {}", attachment.addresses[0]));
         Ok(())
     }
 }
@@ -74,10 +74,12 @@ impl Daemon {
     pub(crate) async fn start(place: &Place) -> Self {
         let recorder = Arc::new(Recorder::default());
         let options = Options {
-            pod_cidr: "10.99.0.0/28".parse().unwrap(),
-            node_ip: Some(NODE_IP.parse().unwrap()),
+            pod_cidrs: vec!["10.99.0.0/28".parse().unwrap(), "fd00:99::/64".parse().unwrap()],
+            node_ips: vec![NODE_IP.parse().unwrap()],
+            link: None,
             lease_file: place.state_dir.join("cni/leases.json"),
             mtu: None,
+            mtu_overhead: 0,
             netns: None,
         };
         let network = Arc::new(Network::open(options, recorder.clone()).await.unwrap());

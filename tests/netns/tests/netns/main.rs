@@ -2,9 +2,12 @@
 #![allow(clippy::unwrap_used)]
 
 mod lists;
+mod masquerade;
+mod mtu;
 mod node_port;
 mod pods;
 mod policy;
 mod programs;
+mod routing;
 mod sockets;
 mod survival;

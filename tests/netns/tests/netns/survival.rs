@@ -138,7 +138,7 @@ fn a_pinned_map_of_another_layout_is_refused() {
             "type",
             "hash",
             "key",
-            "4",
+            "16",
             "value",
             "8",
             "entries",
