@@ -278,7 +278,7 @@ mod tests {
     fn differences_are_found_and_a_plan_mends_them() {
         let (state, mut held) = (state(), encode(&state()));
         assert_eq!(verify_policy(&state, &held), []);
-        let (gone, _) = held.rows.pop_first().unwrap();
+        let (gone, _) = held.rows.pop_last().unwrap();
         held.rows.insert(PolicyPrefix { bits: 72, ..gone }, PolicyRow::default());
         held.endpoints.insert([10, 42, 0, 2].into(), 0);
         let found = verify_policy(&state, &held);
