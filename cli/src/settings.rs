@@ -94,6 +94,12 @@ pub(crate) struct Node {
     /// The node's interface to the outside [default: that of the default route].
     #[arg(long)]
     link: Option<String>,
+    /// How packets get to other nodes' pods: native (as they are, by routes) or vxlan (in a tunnel).
+    #[arg(long, default_value_t = skep_noded::RoutingMode::Native)]
+    routing: skep_noded::RoutingMode,
+    /// A prefix outside of the cluster that knows pods by their own addresses: packets there are not masqueraded; may be repeated.
+    #[arg(long, value_name = "CIDR")]
+    masquerade_except: Vec<IpNet>,
     /// An OCI archive to import at start; may be repeated.
     #[arg(long = "image", value_name = "FILE")]
     images: Vec<PathBuf>,
@@ -127,6 +133,8 @@ impl Node {
             service_cidr,
             images: self.images.clone(),
             sandbox_image: self.sandbox_image.clone(),
+            routing: self.routing,
+            masquerade_except: self.masquerade_except.clone(),
             teardown: !self.keep,
             ..Default::default()
         })

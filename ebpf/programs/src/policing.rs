@@ -144,6 +144,8 @@ unsafe extern "C" fn visit(place: u64, search: *mut Search) -> i64 {
 #[repr(C)]
 pub struct Scratch {
     flow: Flow,
+    /// The flow that an ICMP error is about.
+    reported: Flow,
     src: End,
     dst: End,
     from_stack: bool,
@@ -214,10 +216,10 @@ fn note(skb: &Skb<'_>, frame: &Frame, slot: &mut Flow) -> bool {
 
 #[inline(never)]
 fn judge(skb: &Skb<'_>, l4: usize, scratch: &mut Scratch) -> bool {
-    let Scratch { flow, src, dst, from_stack } = scratch;
+    let Scratch { flow, reported, src, dst, from_stack } = scratch;
     let mut kernel = Kernel::at_link();
     kernel.from_stack = *from_stack;
-    if flow.reports && concerns_known_flow(skb, l4, flow.src.is_v4()) {
+    if flow.reports && concerns_known_flow(skb, l4, flow.src.is_v4(), reported) {
         return true;
     }
     if flow.part == Part::Later && !find_ports(flow) {
@@ -240,8 +242,20 @@ fn judge(skb: &Skb<'_>, l4: usize, scratch: &mut Scratch) -> bool {
 
 /// What an ICMP error may reach: the end of a flow that is known.
 #[inline(never)]
-fn concerns_known_flow(skb: &Skb<'_>, l4: usize, v4: bool) -> bool {
-    Flow::reported(skb, l4, v4).is_some_and(|reported| is_related(&Kernel::at_link(), &reported))
+fn concerns_known_flow(skb: &Skb<'_>, l4: usize, v4: bool, slot: &mut Flow) -> bool {
+    let told = if v4 { note_reported::<true>(skb, l4, slot) } else { note_reported::<false>(skb, l4, slot) };
+    told && is_related(&Kernel::at_link(), slot)
+}
+
+#[inline(never)]
+fn note_reported<const V4: bool>(skb: &Skb<'_>, l4: usize, slot: &mut Flow) -> bool {
+    match Flow::reported(skb, l4, V4) {
+        Some(flow) => {
+            *slot = flow;
+            true
+        }
+        None => false,
+    }
 }
 
 /// The ports that the first fragment had.

@@ -21,23 +21,20 @@ pub fn host_ingress(ctx: TcContext) -> i32 {
 
 #[inline(always)]
 fn receive(ctx: &TcContext, skb: &Skb<'_>) -> Result<i32, Malformed> {
-    let mut frame = Frame::default();
-    if !skb.read_frame(&mut frame)? {
-        return Ok(NEXT);
-    }
-    if let Some(endpoint) = endpoint(&frame.ip.dst) {
+    let Some(frame) = skb.frame()? else { return Ok(NEXT) };
+    if endpoint(&frame.ip.dst).is_some() {
         count(Metric::RemoteDelivery, skb.len());
-        return skb.deliver(&frame, &endpoint);
-    }
-    let node_port = if frame.ip.v4 { translate(ctx, skb, &frame)? } else { false };
-    let ours = node_port || matches!(config(), Some(config) if unmasquerade(skb, &frame, config)?);
-    if !ours {
-        return Ok(NEXT);
+    } else {
+        let node_port = if frame.ip.v4 { translate(ctx, skb, frame)? } else { false };
+        let ours = node_port || matches!(config(), Some(config) if unmasquerade(skb, frame, config)?);
+        if !ours {
+            return Ok(NEXT);
+        }
     }
     // To the pod itself where it is on this node, else wherever the stack routes what has been translated.
-    skb.read_frame(&mut frame)?;
+    let Some(frame) = skb.frame()? else { return Ok(NEXT) };
     match endpoint(&frame.ip.dst) {
-        Some(endpoint) => skb.deliver(&frame, &endpoint),
+        Some(endpoint) => skb.deliver(frame, &endpoint),
         None => Ok(NEXT),
     }
 }

@@ -5,7 +5,7 @@
 
 use aya_ebpf::{macros::classifier, programs::TcContext};
 use skep_abi::Metric;
-use skep_logic::{Frame, Malformed};
+use skep_logic::Malformed;
 use skep_programs::{DROP, NEXT, Skb, config, count, endpoint, refuse};
 
 #[classifier]
@@ -21,11 +21,8 @@ fn deliver(skb: &Skb<'_>) -> Result<i32, Malformed> {
         return Ok(refuse(Metric::DropTunnelId, skb.len()));
     }
     skb.claim()?;
-    let mut frame = Frame::default();
-    if !skb.read_frame(&mut frame)? {
-        return Ok(NEXT);
-    }
+    let Some(frame) = skb.frame()? else { return Ok(NEXT) };
     let Some(endpoint) = endpoint(&frame.ip.dst) else { return Ok(NEXT) };
     count(Metric::RemoteDelivery, skb.len());
-    skb.deliver(&frame, &endpoint)
+    skb.deliver(frame, &endpoint)
 }

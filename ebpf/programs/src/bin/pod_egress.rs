@@ -42,9 +42,10 @@ fn forward(ctx: &TcContext, skb: &Skb<'_>) -> Result<i32, Malformed> {
 fn go_on(skb: &Skb<'_>, frame: &Frame) -> Result<i32, Malformed> {
     if let Some(ifindex) = reverse(skb, frame)? {
         // The source is the node's own address now, which the stack would not take from a veth.
-        let mut frame = Frame::default();
-        skb.read_frame(&mut frame)?;
-        return skb.send(&frame, ifindex);
+        return match skb.frame()? {
+            Some(frame) => skb.send(frame, ifindex),
+            None => Err(Malformed),
+        };
     }
     match config() {
         Some(config) => leave(skb, frame, config),
