@@ -1,7 +1,7 @@
 //! The server: every answer names the pod that gave it.
 
 use std::convert::Infallible;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,8 +47,9 @@ struct Answer<'a> {
 
 pub(crate) async fn run(args: Args) -> Result<()> {
     let args = Arc::new(args);
-    let tcp = TcpListener::bind((Ipv4Addr::UNSPECIFIED, args.http)).await.context("bind the HTTP port")?;
-    let udp = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, args.udp)).await.context("bind the UDP port")?;
+    // Sockets of IPv6 take IPv4 as well.
+    let tcp = TcpListener::bind((Ipv6Addr::UNSPECIFIED, args.http)).await.context("bind the HTTP port")?;
+    let udp = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, args.udp)).await.context("bind the UDP port")?;
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
         () = serve_http(tcp, Arc::clone(&args)) => {}
@@ -98,6 +99,7 @@ async fn serve_udp(socket: UdpSocket, args: Arc<Args>) -> Result<()> {
 }
 
 fn describe(args: &Args, client: SocketAddr, asked: String) -> String {
+    let client = SocketAddr::new(client.ip().to_canonical(), client.port());
     let answer = Answer { pod: &args.pod, release: &args.release, client, asked };
     let mut text = serde_json::to_string(&answer).unwrap_or_default();
     text.push('\n');

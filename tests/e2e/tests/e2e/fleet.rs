@@ -191,3 +191,47 @@ fn joining_says_what_is_wrong_and_certificates_are_renewed() -> Result<()> {
     assert_eq!(test.fleet.kubectl(&["logs", "late"])?.trim(), "hello");
     Ok(())
 }
+
+/// Pods of both families on two nodes, one asking the other, through a tunnel; and a policy that forbids it.
+#[test]
+fn pods_reach_each_other_through_a_tunnel_unless_policy_forbids() -> Result<()> {
+    let node_args = vec!["--routing".to_owned(), "vxlan".to_owned()];
+    let test = TestFleet::start("e2e-tun", Options { family: Family::Dual, node_args, ..Options::default() })?;
+    let [one, two] = [1, 2].map(|number| format!("e2e-tun-{number}"));
+    test.apply(&echo("echo-two", &two, ""))?;
+    wait_ready(&test, &["echo-two"])?;
+    let ips = test.fleet.kubectl(&["get", "pod", "echo-two", "-o", "jsonpath={.status.podIPs[*].ip}"])?;
+    let (v4, v6) = ips.split_once(' ').with_context(|| format!("addresses of both families, not {ips:?}"))?;
+    let ask = |name: &str, url: &str| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, labels: {{asks: 'yes'}}}}\nspec:\n  \
+             terminationGracePeriodSeconds: 1\n  nodeSelector: {{kubernetes.io/hostname: {one}}}\n  containers:\n  \
+             - {{name: ask, image: 'busybox:1', command: [sh, -c, \
+             'while :; do timeout 2 wget -q -O - {url} || echo none; echo; sleep 0.2; done']}}\n---\n"
+        )
+    };
+    let pods = [ask("ask-v4", &format!("http://{v4}:8080/name")), ask("ask-v6", &format!("http://[{v6}]:8080/name"))];
+    test.apply(&pods.concat())?;
+    let says = |pod: &str, what: &str| -> Result<()> {
+        wait_until(&format!("{pod} to say {what}"), WITHIN, || {
+            let log = test.fleet.kubectl(&["logs", pod, "--tail=4"]).unwrap_or_default();
+            Ok(log.lines().any(|line| line == what))
+        })
+    };
+    says("ask-v4", "echo-two")?;
+    says("ask-v6", "echo-two")?;
+    for node in [&one, &two] {
+        let socket = test.fleet.node_dir(node).join("run/skep.sock");
+        let differences = test.fleet.skep(&["net", "--socket", &socket.to_string_lossy(), "verify", "-o", "json"])?;
+        assert_eq!(differences.trim(), "[]", "{node}");
+    }
+
+    let deny = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: closed}\nspec:\n  \
+                podSelector: {matchLabels: {app: echo}}\n  policyTypes: [Ingress]\n";
+    test.apply(deny)?;
+    says("ask-v4", "none")?;
+    says("ask-v6", "none")?;
+    test.apply(&format!("{deny}  ingress: [{{from: [{{podSelector: {{matchLabels: {{asks: 'yes'}}}}}}]}}]\n"))?;
+    says("ask-v4", "echo-two")?;
+    says("ask-v6", "echo-two")
+}
