@@ -75,8 +75,11 @@ fn deny() -> Result<()> {
     }
     for folder in [paths::root(), paths::root().join("ebpf/programs")] {
         let mut command = cargo();
-        command.current_dir(folder).args(["deny", "--log-level", "error", "check", "--config"]);
-        shell::run(command.arg(paths::root().join("deny.toml")).args(["licenses", "bans", "sources"]))?;
+        command
+            .current_dir(folder)
+            .args(["deny", "--log-level", "error", "--config"])
+            .arg(paths::root().join("deny.toml"));
+        shell::run(command.args(["check", "licenses", "bans", "sources"]))?;
     }
     Ok(())
 }

@@ -48,7 +48,7 @@ impl Drop for Dir {
 }
 
 /// A shell in a mount namespace of its own that runs `change` before what follows.
-fn changed<'a>(change: &'a str) -> Vec<&'a str> {
+fn changed(change: &str) -> Vec<&str> {
     vec!["unshare", "--mount", "--propagation", "private", "sh", "-c", change, "sh"]
 }
 
