@@ -10,6 +10,7 @@ use super::plan::{self, CONTROLLER, MANAGED_BY, Observed, Plan, SERVICE_NAME};
 use crate::context::{Context, now, warning};
 use crate::error::Error;
 use crate::objects::{ObjectKey, Objects, name, namespace};
+use crate::pod;
 use crate::service::{endpoint_changed, managed_selector, selected_pods, services_of};
 
 const ZONE: &str = "topology.kubernetes.io/zone";
@@ -94,9 +95,13 @@ impl Reconciler for Controller {
             let alive = slice.metadata.deletion_timestamp.is_none();
             alive && is_own(slice) && service_name(slice) == Some(name(service.as_ref()))
         });
-        let zone = |node: &Node| Some((name(node).to_owned(), node.metadata.labels.as_ref()?.get(ZONE)?.clone()));
-        let zones = self.nodes.all().iter().filter_map(|node| zone(node)).collect();
-        Ok(Some(Observed { pods: selected_pods(&service, &self.pods), service, slices, zones, now: now() }))
+        let pods = selected_pods(&service, &self.pods);
+        let zone = |node: &str| {
+            let node = self.nodes.get(&ObjectKey::new("", node))?;
+            Some((name(node.as_ref()).to_owned(), node.metadata.labels.as_ref()?.get(ZONE)?.clone()))
+        };
+        let zones = pods.iter().filter_map(|pod| zone(pod::node_name(pod)?)).collect();
+        Ok(Some(Observed { pods, service, slices, zones, now: now() }))
     }
 
     fn plan(observed: &Observed) -> Plan {
