@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::{ObjectReference, Pod, Service};
-use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort};
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointHints, EndpointPort, ForNode, ForZone};
 
 use super::plan::Observed;
 use crate::pod;
@@ -109,20 +109,36 @@ fn ports(service: &Service, pod: &Pod) -> Vec<Port> {
     ports
 }
 
+/// Who an endpoint is meant for, by the Service's `trafficDistribution` (KEP-4444, KEP-3015).
+fn hints(service: &Service, node: Option<&str>, zone: Option<&str>) -> Option<EndpointHints> {
+    let distribution = service.spec.as_ref()?.traffic_distribution.as_deref()?;
+    let for_zones = zone.map(|zone| vec![ForZone { name: zone.to_owned() }]);
+    let for_nodes = node.map(|node| vec![ForNode { name: node.to_owned() }]);
+    let hints = match distribution {
+        "PreferClose" | "PreferSameZone" => EndpointHints { for_zones, for_nodes: None },
+        "PreferSameNode" => EndpointHints { for_zones, for_nodes },
+        _ => return None,
+    };
+    (hints != EndpointHints::default()).then_some(hints)
+}
+
 fn endpoint(service: &Service, pod: &Pod, addresses: Vec<String>, zones: &HashMap<String, String>) -> Endpoint {
     let serving = pod::is_ready(pod);
     let terminating = pod.metadata.deletion_timestamp.is_some();
     let node_name = pod::node_name(pod).map(str::to_owned);
+    let zone = node_name.as_ref().and_then(|node| zones.get(node)).cloned();
+    // A terminating pod is never ready, for readers that know no other condition.
+    let ready = publishes_not_ready(service) || (serving && !terminating);
     Endpoint {
         addresses,
         conditions: Some(EndpointConditions {
-            // A terminating pod is never ready, for readers that know no other condition.
-            ready: Some(publishes_not_ready(service) || (serving && !terminating)),
+            ready: Some(ready),
             serving: Some(serving),
             terminating: Some(terminating),
         }),
         hostname: endpoint_hostname(service, pod),
-        zone: node_name.as_ref().and_then(|node| zones.get(node)).cloned(),
+        hints: if ready { hints(service, node_name.as_deref(), zone.as_deref()) } else { None },
+        zone,
         node_name,
         target_ref: Some(ObjectReference {
             kind: Some("Pod".to_owned()),
@@ -132,5 +148,29 @@ fn endpoint(service: &Service, pod: &Pod, addresses: Vec<String>, zones: &HashMa
             ..ObjectReference::default()
         }),
         ..Endpoint::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::ServiceSpec;
+
+    use super::*;
+
+    #[test]
+    fn hints_follow_the_traffic_distribution() {
+        let hints = |distribution: &str, zone| {
+            let spec = ServiceSpec { traffic_distribution: Some(distribution.to_owned()), ..ServiceSpec::default() };
+            let service = Service { spec: Some(spec), ..Service::default() };
+            let hints = hints(&service, Some("n"), zone).unwrap_or_default();
+            let nodes = hints.for_nodes.unwrap_or_default().into_iter().map(|node| node.name);
+            let zones = hints.for_zones.unwrap_or_default().into_iter().map(|zone| zone.name);
+            (zones.collect::<Vec<_>>().concat(), nodes.collect::<Vec<_>>().concat())
+        };
+        let pair = |zone: &str, node: &str| (zone.to_owned(), node.to_owned());
+        assert_eq!(hints("PreferClose", Some("z")), pair("z", ""));
+        assert_eq!(hints("PreferSameZone", None), pair("", ""));
+        assert_eq!(hints("PreferSameNode", Some("z")), pair("z", "n"));
+        assert_eq!(hints("", Some("z")), pair("", ""));
     }
 }
