@@ -50,7 +50,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         println!("{line}");
     }
     let status = child.wait()?;
-    println!("\n{} passed, {} failed, {} skipped", tally.passed, tally.failed, tally.ignored);
+    // A program that was killed counts nothing of what it ran.
+    let unfinished = if status.success() || tally.failed > 0 { "" } else { "; a test program did not end (see above)" };
+    println!("\n{} passed, {} failed, {} skipped{unfinished}", tally.passed, tally.failed, tally.ignored);
     Ok(if status.success() && tally.passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

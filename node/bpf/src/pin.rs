@@ -14,10 +14,12 @@ use crate::probe::is_bpffs;
 use crate::{Error, sys};
 
 const BPFFS: &str = "/sys/fs/bpf";
+/// In it, the directory of all nodes.
+const COMMON: &str = "skep";
 
 /// The pin directory of a node.
 pub fn pin_dir(node: &str) -> PathBuf {
-    Path::new(BPFFS).join("skep").join(node)
+    Path::new(BPFFS).join(COMMON).join(node)
 }
 
 /// A node's pins.
@@ -47,7 +49,10 @@ impl Pins {
         }
         for sub in ["maps", "links"] {
             let dir = self.dir.join(sub);
-            fs::create_dir_all(&dir).context(|| format!("create {}", dir.display()))?;
+            // Another node's end may take the common directory away meanwhile: once more then.
+            fs::create_dir_all(&dir)
+                .or_else(|_| fs::create_dir_all(&dir))
+                .context(|| format!("create {}", dir.display()))?;
         }
         if !is_bpffs(&self.dir) {
             return Err(Error::NoBpffs { path: self.dir.clone() });
@@ -120,5 +125,10 @@ pub fn detach_all(pin_dir: &Path) -> Result<(), Error> {
         let dir = pin_dir.join(sub);
         remove(&dir).context(|| format!("remove {}", dir.display()))?;
     }
-    fs::remove_dir(pin_dir).context(|| format!("remove {}", pin_dir.display()))
+    fs::remove_dir(pin_dir).context(|| format!("remove {}", pin_dir.display()))?;
+    // The directory of all nodes goes with the last of them; while another is there it is not empty, and stays.
+    if let Some(common) = pin_dir.parent().filter(|common| *common == Path::new(BPFFS).join(COMMON)) {
+        let _ = fs::remove_dir(common);
+    }
+    Ok(())
 }

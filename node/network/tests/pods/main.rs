@@ -9,6 +9,7 @@ use std::net::TcpStream;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use libtest_mimic::{Arguments, Failed, Trial};
 use skep_cri::{Cgroups, Containerd};
 use skep_network::CniRequest;
 use skep_testkit::{Netns, wait_until};
@@ -20,27 +21,23 @@ fn main() -> ExitCode {
     if skep_network::is_plugin(&argv0) {
         return skep_network::plugin_main();
     }
-    if std::env::args().any(|argument| argument == "--list") {
-        println!("pods: test");
-        return ExitCode::SUCCESS;
-    }
-    if let Some(missing) = missing() {
-        eprintln!("test pods is skipped: {missing}");
-        return if std::env::var_os("CI").is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
-    }
-    let netns = Netns::create(&format!("skep-test-net-{}", std::process::id())).unwrap();
-    netns.ip(&["addr", "add", &format!("{NODE_IP}/32"), "dev", "lo"]).unwrap();
-    netns
-        .enter(|| {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
-                errors_are_cni_errors().await;
-                pods().await;
-            });
-        })
-        .unwrap();
-    println!("test pods ... ok");
-    ExitCode::SUCCESS
+    let pods = Trial::test("pods", || missing().map_or_else(in_netns, |missing| Err(missing.into())));
+    // A machine that cannot run it skips it, but for CI's.
+    let skipped = missing().is_some() && std::env::var_os("CI").is_none();
+    libtest_mimic::run(&Arguments::from_args(), vec![pods.with_ignored_flag(skipped)]).exit_code()
+}
+
+fn in_netns() -> Result<(), Failed> {
+    let netns = Netns::create(&format!("skep-test-net-{}", std::process::id()))?;
+    netns.ip(&["addr", "add", &format!("{NODE_IP}/32"), "dev", "lo"])?;
+    netns.enter(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            errors_are_cni_errors().await;
+            pods().await;
+        });
+        Ok(())
+    })?
 }
 
 fn missing() -> Option<&'static str> {

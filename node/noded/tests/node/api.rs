@@ -1,4 +1,4 @@
-//! An API server that has one Service with one EndpointSlice, and nothing else.
+//! An API server that has one Service with one EndpointSlice and two pods in a namespace, and nothing else.
 
 use std::net::Ipv4Addr;
 
@@ -7,6 +7,9 @@ use http_body_util::{BodyExt as _, Full, combinators::BoxBody};
 use kube::client::Body;
 use serde_json::{Value, json};
 use tokio_util::bytes::Bytes;
+
+/// Where the pods are.
+const NAMESPACE: &str = "test";
 
 type Answer = Response<BoxBody<Bytes, std::io::Error>>;
 
@@ -21,8 +24,11 @@ pub(crate) fn client(cluster_ip: Ipv4Addr, pod_ip: Ipv4Addr) -> kube::Client {
 
 fn answer(request: &Request<Body>, cluster_ip: Ipv4Addr, pod_ip: Ipv4Addr) -> Answer {
     let list = match request.uri().path() {
-        "/api/v1/services" => list("v1", "ServiceList", service(cluster_ip)),
-        "/apis/discovery.k8s.io/v1/endpointslices" => list("discovery.k8s.io/v1", "EndpointSliceList", slice(pod_ip)),
+        "/api/v1/services" => list("v1", "ServiceList", &[service(cluster_ip)]),
+        "/api/v1/namespaces" => list("v1", "NamespaceList", &[json!({ "metadata": { "name": NAMESPACE } })]),
+        "/api/v1/pods" => list("v1", "PodList", &["a", "b"].map(pod)),
+        "/apis/discovery.k8s.io/v1/endpointslices" => list("discovery.k8s.io/v1", "EndpointSliceList", &[slice(pod_ip)]),
+        "/apis/networking.k8s.io/v1/networkpolicies" => list("networking.k8s.io/v1", "NetworkPolicyList", &[]),
         _ => {
             let status = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 503,
                 "reason": "ServiceUnavailable", "message": "not served" });
@@ -42,8 +48,15 @@ fn respond(status: StatusCode, value: &Value) -> Answer {
     Response::builder().status(status).header("content-type", "application/json").body(body).unwrap()
 }
 
-fn list(version: &str, kind: &str, item: Value) -> Value {
-    json!({ "apiVersion": version, "kind": kind, "metadata": { "resourceVersion": "7" }, "items": [item] })
+fn list(version: &str, kind: &str, items: &[Value]) -> Value {
+    json!({ "apiVersion": version, "kind": kind, "metadata": { "resourceVersion": "7" }, "items": items })
+}
+
+fn pod(name: &str) -> Value {
+    json!({
+        "metadata": { "name": name, "namespace": NAMESPACE, "resourceVersion": "4" },
+        "spec": { "nodeName": "a-node", "containers": [] },
+    })
 }
 
 fn service(cluster_ip: Ipv4Addr) -> Value {

@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use libtest_mimic::{Arguments, Failed, Trial};
 use skep_cri::{Cgroups, Client};
 use skep_noded::Options;
 use skep_observe::v1;
@@ -29,27 +30,28 @@ fn main() -> ExitCode {
     if skep_network::is_plugin(&argv0) {
         return skep_network::plugin_main();
     }
-    if std::env::args().any(|argument| argument == "--list") {
-        println!("node: test");
-        return ExitCode::SUCCESS;
-    }
+    let journey = Trial::test("journey", || missing().map_or_else(in_netns, |missing| Err(missing.into())));
+    // A machine that cannot run it skips it, but for CI's.
+    let skipped = missing().is_some() && std::env::var_os("CI").is_none();
+    libtest_mimic::run(&Arguments::from_args(), vec![journey.with_ignored_flag(skipped)]).exit_code()
+}
+
+fn missing() -> Option<&'static str> {
     let there = |path: &str| Path::new(path).exists();
-    if !nix::unistd::geteuid().is_root() || !there("/usr/bin/containerd") || !there("/bin/busybox") {
-        eprintln!("test node is skipped: it needs root, containerd, runc and busybox-static");
-        return if std::env::var_os("CI").is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
-    }
-    let netns = Netns::create(&format!("skep-test-node-{}", std::process::id())).unwrap();
-    netns.ip(&["addr", "add", &format!("{NODE_IP}/32"), "dev", "lo"]).unwrap();
+    let all = nix::unistd::geteuid().is_root() && there("/usr/bin/containerd") && there("/bin/busybox");
+    (!all).then_some("it needs root, containerd, runc and busybox-static")
+}
+
+fn in_netns() -> Result<(), Failed> {
+    let netns = Netns::create(&format!("skep-test-node-{}", std::process::id()))?;
+    netns.ip(&["addr", "add", &format!("{NODE_IP}/32"), "dev", "lo"])?;
     let place = Place::new();
-    netns
-        .enter(|| {
-            // Threads inherit the namespace.
-            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-            runtime.block_on(journey(&place));
-        })
-        .unwrap();
-    println!("test node ... ok");
-    ExitCode::SUCCESS
+    netns.enter(|| {
+        // Threads inherit the namespace.
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        runtime.block_on(journey(&place));
+        Ok(())
+    })?
 }
 
 /// A node's name and directory. What a failed test left is removed on drop.
