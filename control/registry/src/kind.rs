@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::schemars::JsonSchema;
 use k8s_openapi::{ClusterResourceScope, Metadata as _, NamespaceResourceScope};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -31,6 +32,7 @@ impl HasScope for NamespaceResourceScope {
 pub trait ApiObject:
     k8s_openapi::Resource<Scope: HasScope>
     + k8s_openapi::Metadata<Ty = ObjectMeta>
+    + JsonSchema
     + Serialize
     + DeserializeOwned
     + Clone
@@ -44,6 +46,7 @@ pub trait ApiObject:
 impl<T> ApiObject for T where
     T: k8s_openapi::Resource<Scope: HasScope>
         + k8s_openapi::Metadata<Ty = ObjectMeta>
+        + JsonSchema
         + Serialize
         + DeserializeOwned
         + Clone

@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
+use skep_schema::ObjectShape;
 
 /// Whether objects of a resource live in a namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -275,6 +276,8 @@ pub trait Strategy: Send + Sync {
     fn fields(&self, object: &dyn Object) -> Vec<(&'static str, String)>;
     /// Which field selectors are known; others get a 400.
     fn field_names(&self) -> &'static [&'static str];
+    /// The shape of its objects: what patches and field ownership go by.
+    fn shape(&self) -> ObjectShape;
     /// How a strategic merge patch treats this kind's lists; for [`strategic_merge`](crate::strategic_merge).
     fn patch_type(&self) -> &'static crate::patch::Type;
 }

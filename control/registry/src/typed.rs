@@ -2,12 +2,13 @@
 
 use std::any::Any;
 use std::marker::PhantomData;
-
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Map, Value};
+use skep_schema::ObjectShape;
 
 use crate::kind::{ApiObject, Kind};
 use crate::patch::Type;
@@ -78,13 +79,17 @@ pub fn typed_mut<T: ApiObject>(object: &mut dyn Object) -> Option<&mut T> {
 }
 
 /// The [`Strategy`] of a [`Kind`]. Given an object of another type, each method does nothing.
-pub struct Typed<K>(PhantomData<K>);
+pub struct Typed<K> {
+    /// Made when it is first asked for.
+    shape: OnceLock<ObjectShape>,
+    kind: PhantomData<K>,
+}
 
 impl<K> Typed<K> {
     /// The strategy.
     #[must_use]
     pub const fn new() -> Self {
-        Self(PhantomData)
+        Self { shape: OnceLock::new(), kind: PhantomData }
     }
 }
 
@@ -257,6 +262,10 @@ impl<K: Kind> Strategy for Typed<K> {
 
     fn field_names(&self) -> &'static [&'static str] {
         K::FIELDS
+    }
+
+    fn shape(&self) -> ObjectShape {
+        self.shape.get_or_init(ObjectShape::of::<K::Object>).clone()
     }
 
     fn patch_type(&self) -> &'static Type {

@@ -27,7 +27,9 @@ fn answer(request: &Request<Body>, cluster_ip: Ipv4Addr, pod_ip: Ipv4Addr) -> An
         "/api/v1/services" => list("v1", "ServiceList", &[service(cluster_ip)]),
         "/api/v1/namespaces" => list("v1", "NamespaceList", &[json!({ "metadata": { "name": NAMESPACE } })]),
         "/api/v1/pods" => list("v1", "PodList", &["a", "b"].map(pod)),
-        "/apis/discovery.k8s.io/v1/endpointslices" => list("discovery.k8s.io/v1", "EndpointSliceList", &[slice(pod_ip)]),
+        "/apis/discovery.k8s.io/v1/endpointslices" => {
+            list("discovery.k8s.io/v1", "EndpointSliceList", &[slice(pod_ip)])
+        }
         "/apis/networking.k8s.io/v1/networkpolicies" => list("networking.k8s.io/v1", "NetworkPolicyList", &[]),
         _ => {
             let status = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 503,
