@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 
 use serde_json::Value;
 use skep_registry::Registry;
@@ -35,7 +34,7 @@ pub(crate) struct NamespaceLifecycle {
 const IMMORTAL: [&str; 3] = ["default", "kube-system", "kube-public"];
 
 impl NamespaceLifecycle {
-    pub(crate) fn new(registry: &Arc<Registry>) -> Self {
+    pub(crate) fn new(registry: &Registry) -> Self {
         Self { namespaces: Served::find(registry, "", "v1", "namespaces") }
     }
 

@@ -7,12 +7,13 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use skep_registry::{Claim, Registry};
 use skep_store::Revision;
 use tokio::sync::{mpsc, watch};
 
-use crate::object::{self, Cached};
+use crate::object::Cached;
 use crate::served::Served;
 
 pub(crate) mod follow;
@@ -62,15 +63,15 @@ struct Watcher {
 
 struct State {
     revision: Revision,
-    kinds: Vec<Kind>,
+    /// By slot.
+    kinds: HashMap<usize, Kind>,
     /// Claim key to the key of the object that holds it.
     claims: HashMap<Bytes, Bytes>,
 }
 
 pub(crate) struct Cache {
-    registry: Arc<Registry>,
-    /// `/registry/apps/deployments/` to the index in the registry.
-    prefixes: HashMap<String, usize>,
+    /// What is served now. The task that follows the store replaces it, after the objects of what is new are in place.
+    registry: ArcSwap<Registry>,
     state: RwLock<State>,
     revision: watch::Sender<Revision>,
 }
@@ -109,15 +110,16 @@ pub(crate) fn claim_key(claim: &Claim) -> Bytes {
 
 impl Cache {
     pub(crate) fn new(registry: Arc<Registry>) -> Self {
-        let served = Served::all(&registry);
-        let prefixes = served.map(|s| (object::prefix(&s), s.index())).collect();
-        let kinds = registry.resources().iter().map(|_| Kind::default()).collect();
         Self {
-            prefixes,
-            state: RwLock::new(State { revision: 0, kinds, claims: HashMap::new() }),
+            state: RwLock::new(State { revision: 0, kinds: HashMap::new(), claims: HashMap::new() }),
             revision: watch::Sender::new(0),
-            registry,
+            registry: ArcSwap::new(registry),
         }
+    }
+
+    /// The resources that are served now. Taking it locks nothing.
+    pub(crate) fn registry(&self) -> Arc<Registry> {
+        self.registry.load_full()
     }
 
     fn read(&self) -> RwLockReadGuard<'_, State> {
@@ -146,13 +148,14 @@ impl Cache {
     }
 
     pub(crate) fn get(&self, served: &Served, key: &str) -> Option<Arc<Cached>> {
-        self.read().kinds[served.index()].items.get(key).cloned()
+        self.read().kinds.get(&served.index())?.items.get(key).cloned()
     }
 
     /// Objects whose key begins with a prefix.
     pub(crate) fn list(&self, served: &Served, prefix: &str) -> Snapshot {
         let state = self.read();
-        Snapshot { revision: state.revision, items: below(&state.kinds[served.index()].items, prefix) }
+        let items = state.kinds.get(&served.index()).map(|kind| below(&kind.items, prefix));
+        Snapshot { revision: state.revision, items: items.unwrap_or_default() }
     }
 
     /// The key of the object that holds a claim.
@@ -169,7 +172,11 @@ impl Cache {
     ) -> Result<Subscription, TooOld> {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         let revision = state.revision;
-        let kind = &mut state.kinds[served.index()];
+        let (queue, changes) = mpsc::channel(WATCHER_QUEUE_LEN_MAX);
+        let Some(kind) = state.kinds.get_mut(&served.index()) else {
+            // It is not served any more: the watch ends at once.
+            return Ok(Subscription { revision, items: Vec::new(), missed: Vec::new(), changes });
+        };
         let (items, missed) = match from {
             None => (below(&kind.items, prefix), Vec::new()),
             Some(from) if from < kind.floor => return Err(TooOld(kind.floor)),
@@ -179,7 +186,6 @@ impl Cache {
                 (Vec::new(), missed.cloned().collect())
             }
         };
-        let (queue, changes) = mpsc::channel(WATCHER_QUEUE_LEN_MAX);
         kind.watchers.retain(|w| !w.queue.is_closed());
         kind.watchers.push(Watcher { prefix: prefix.to_owned(), queue });
         Ok(Subscription { revision, items, missed, changes })

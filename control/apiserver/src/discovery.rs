@@ -12,17 +12,17 @@ pub(crate) use aggregated::aggregated;
 const VERBS: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 
 /// What is served below objects of a resource, as discovery has it.
-struct Below {
+struct Below<'a> {
     name: &'static str,
-    group: &'static str,
-    version: &'static str,
-    kind: &'static str,
+    group: &'a str,
+    version: &'a str,
+    kind: &'a str,
     verbs: &'static [&'static str],
 }
 
-fn below(resource: &Resource, subresource: Subresource) -> Below {
+fn below(resource: &Resource, subresource: Subresource) -> Below<'_> {
     let name = subresource_name(subresource);
-    let own = |verbs| Below { name, group: resource.group, version: resource.version, kind: resource.kind, verbs };
+    let own = |verbs| Below { name, group: &resource.group, version: &resource.version, kind: &resource.kind, verbs };
     match subresource {
         Subresource::Status | Subresource::Approval => own(&["get", "patch", "update"]),
         Subresource::Scale => {
@@ -35,13 +35,13 @@ fn below(resource: &Resource, subresource: Subresource) -> Below {
 }
 
 /// Named groups and their versions, in the registry's order.
-pub(crate) fn groups(registry: &Registry) -> Vec<(&'static str, Vec<&'static str>)> {
+pub(crate) fn groups(registry: &Registry) -> Vec<(&str, Vec<&str>)> {
     let mut groups: Vec<(&str, Vec<&str>)> = Vec::new();
     for resource in registry.resources() {
         match groups.iter_mut().find(|(group, _)| *group == resource.group) {
-            Some((_, versions)) if versions.contains(&resource.version) => {}
-            Some((_, versions)) => versions.push(resource.version),
-            None => groups.push((resource.group, vec![resource.version])),
+            Some((_, versions)) if versions.contains(&&*resource.version) => {}
+            Some((_, versions)) => versions.push(&resource.version),
+            None => groups.push((&resource.group, vec![&resource.version])),
         }
     }
     groups
@@ -101,7 +101,7 @@ pub(crate) fn resource_list(registry: &Registry, group: &str, version: &str) -> 
             value["categories"] = json!(resource.categories);
         }
         list.push(value);
-        for subresource in resource.subresources {
+        for subresource in &*resource.subresources {
             let below = below(resource, *subresource);
             let mut value = json!({
                 "name": format!("{}/{}", resource.plural, below.name),
@@ -110,7 +110,7 @@ pub(crate) fn resource_list(registry: &Registry, group: &str, version: &str) -> 
                 "kind": below.kind,
                 "verbs": below.verbs,
             });
-            if (below.group, below.version) != (resource.group, resource.version) {
+            if (below.group, below.version) != (&*resource.group, &*resource.version) {
                 value["group"] = below.group.into();
                 value["version"] = below.version.into();
             }

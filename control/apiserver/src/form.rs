@@ -155,7 +155,7 @@ impl Shape {
     /// A bookmark: a revision, and whether it ends the initial events.
     pub(crate) fn bookmark(&self, revision: u64, initial_events_end: bool) -> Bytes {
         let (kind, version) = match self.output.form {
-            Form::Object | Form::Discovery => (self.served.kind, object::api_version(&self.served)),
+            Form::Object | Form::Discovery => (&*self.served.kind, object::api_version(&self.served)),
             Form::Metadata => ("PartialObjectMetadata", "meta.k8s.io/v1".to_owned()),
             Form::Table => ("Table", "meta.k8s.io/v1".to_owned()),
         };

@@ -65,13 +65,13 @@ pub(crate) fn decode(
     let Parsed { mut value, duplicates } = parsed;
     let kind = claim_type(resource, &mut value)?;
     let cannot = |why: String| {
-        let (version, wanted) = (resource.version, resource.kind);
+        let (version, wanted) = (&resource.version, &resource.kind);
         ApiError::bad_request(format!("{kind} in version \"{version}\" cannot be handled as a {wanted}: {why}"))
     };
     if kind != resource.kind {
         return Err(cannot(format!("the kind is not {}", resource.kind)));
     }
-    let decoded = resource.strategy.decode(value).map_err(|error| cannot(wrong_type(resource.kind, &error)))?;
+    let decoded = resource.strategy.decode(value).map_err(|error| cannot(wrong_type(&resource.kind, &error)))?;
     let mut faults: Vec<String> = decoded.unknown_fields.iter().map(|f| format!("unknown field \"{f}\"")).collect();
     faults.extend(duplicates.iter().map(|f| format!("duplicate field \"{f}\"")));
     faults.truncate(FIELD_FAULTS_MAX);
@@ -110,7 +110,7 @@ fn claim_type(resource: &Resource, value: &mut Value) -> Result<String, ApiError
         ))),
     };
     let version = text("apiVersion", &expected)?;
-    let kind = text("kind", resource.kind)?;
+    let kind = text("kind", &resource.kind)?;
     if version != expected {
         return Err(ApiError::bad_request(format!(
             "the API version in the data ({version}) does not match the expected API version ({expected})"

@@ -20,7 +20,7 @@ pub(crate) struct Cached {
     /// JSON with the revision in place.
     pub bytes: Bytes,
     pub labels: BTreeMap<String, String>,
-    pub fields: Vec<(&'static str, String)>,
+    pub fields: Vec<(Cow<'static, str>, String)>,
 }
 
 impl Cached {
@@ -95,7 +95,7 @@ fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
 
 /// `/registry/{group}/{plural}/`, `core` standing for the group without a name.
 pub(crate) fn prefix(resource: &Resource) -> String {
-    let group = if resource.group.is_empty() { "core" } else { resource.group };
+    let group = if resource.group.is_empty() { "core" } else { &*resource.group };
     format!("/registry/{group}/{}/", resource.plural)
 }
 
@@ -110,7 +110,7 @@ pub(crate) fn relative_key<'a>(namespace: Option<&str>, name: &'a str) -> Cow<'a
 /// `apps/v1`, or `v1` for the core group.
 pub(crate) fn api_version(resource: &Resource) -> String {
     if resource.group.is_empty() {
-        resource.version.to_owned()
+        resource.version.to_string()
     } else {
         format!("{}/{}", resource.group, resource.version)
     }

@@ -50,7 +50,7 @@ pub(crate) fn document(registry: &Registry, group: &str, version: &str) -> Optio
 }
 
 fn schema_name(resource: &Resource) -> String {
-    let group = if resource.group.is_empty() { "core" } else { resource.group };
+    let group = if resource.group.is_empty() { "core" } else { &*resource.group };
     let group = group.trim_end_matches(".k8s.io");
     format!("io.k8s.api.{group}.{}.{}", resource.version, resource.kind)
 }

@@ -21,8 +21,8 @@ const LABELS: &str = "node-restriction.kubernetes.io/";
 pub(crate) fn check_new(who: &Identity, served: &Served, object: &dyn Object) -> Result<(), ApiError> {
     let Some(node) = who.node() else { return Ok(()) };
     let (meta, name) = (object.meta(), object.meta().name.as_deref().unwrap_or_default());
-    let refuse = |why: String| Err(ApiError::forbidden(served.plural, served.group, name, &why));
-    match (served.group, served.plural) {
+    let refuse = |why: String| Err(ApiError::forbidden(&served.plural, &served.group, name, &why));
+    match (&*served.group, &*served.plural) {
         ("", "nodes") if name != node => refuse(format!("node \"{node}\" is not allowed to modify node \"{name}\"")),
         ("", "nodes") => match typed_ref::<Node>(object).and_then(restricted_label) {
             Some(label) => refuse(format!("is not allowed to set the following node labels: {label}")),
@@ -58,8 +58,8 @@ fn restricted_label(node: &Node) -> Option<&str> {
 pub(crate) fn check(context: &Context<'_>, who: &Identity, target: &Target, verb: Verb) -> Result<(), ApiError> {
     let Some(node) = who.node() else { return Ok(()) };
     let (served, name) = (&target.served, target.name.as_str());
-    let refuse = |why: String| Err(ApiError::forbidden(served.plural, served.group, name, &why));
-    match (served.group, served.plural) {
+    let refuse = |why: String| Err(ApiError::forbidden(&served.plural, &served.group, name, &why));
+    match (&*served.group, &*served.plural) {
         ("", "nodes") if !verb.is_read() && name != node => {
             refuse(format!("node \"{node}\" is not allowed to modify node \"{name}\""))
         }
@@ -84,7 +84,7 @@ fn check_lease(node: &str, served: &Served, namespace: &str, name: &str) -> Resu
         return Ok(());
     }
     let why = format!("node \"{node}\" can only access the lease \"{node}\" in the \"{LEASES}\" namespace");
-    Err(ApiError::forbidden(served.plural, served.group, name, &why))
+    Err(ApiError::forbidden(&served.plural, &served.group, name, &why))
 }
 
 fn is_on(pod: &Cached, node: &str) -> bool {
@@ -98,7 +98,7 @@ fn is_named_by_a_pod(context: &Context<'_>, node: &str, target: &Target) -> bool
     let pods = context.writer.cache.list(pods, &namespace).items;
     pods.iter().filter(|pod| is_on(pod, node)).any(|pod| {
         let Ok(pod) = serde_json::from_slice::<Pod>(&pod.bytes) else { return false };
-        names(&pod, target.served.plural).iter().any(|name| *name == target.name)
+        names(&pod, &target.served.plural).iter().any(|name| *name == target.name)
     })
 }
 

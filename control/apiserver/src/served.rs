@@ -5,27 +5,22 @@ use std::sync::Arc;
 
 use skep_registry::{Registry, Resource};
 
-/// One resource that is served, and where its objects are.
+/// One resource that is or was served, and where its objects are.
 #[derive(Clone)]
-pub(crate) struct Served {
-    registry: Arc<Registry>,
-    index: usize,
-}
+pub(crate) struct Served(Arc<Resource>);
 
 impl Served {
-    pub(crate) fn find(registry: &Arc<Registry>, group: &str, version: &str, plural: &str) -> Option<Self> {
-        let same = |r: &Resource| r.group == group && r.version == version && r.plural == plural;
-        let index = registry.resources().iter().position(same)?;
-        Some(Self { registry: Arc::clone(registry), index })
+    pub(crate) fn find(registry: &Registry, group: &str, version: &str, plural: &str) -> Option<Self> {
+        registry.get(group, version, plural).cloned().map(Self)
     }
 
-    pub(crate) fn all(registry: &Arc<Registry>) -> impl Iterator<Item = Self> {
-        (0..registry.resources().len()).map(|index| Self { registry: Arc::clone(registry), index })
+    pub(crate) fn all(registry: &Registry) -> impl Iterator<Item = Self> {
+        registry.resources().iter().cloned().map(Self)
     }
 
-    /// Its place in the registry, which is its place in the watch cache.
+    /// Its place in the watch cache.
     pub(crate) fn index(&self) -> usize {
-        self.index
+        self.0.slot
     }
 }
 
@@ -33,7 +28,6 @@ impl Deref for Served {
     type Target = Resource;
 
     fn deref(&self) -> &Resource {
-        // `index` came from this registry, which cannot change.
-        &self.registry.resources()[self.index]
+        &self.0
     }
 }

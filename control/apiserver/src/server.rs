@@ -50,7 +50,6 @@ pub struct ApiServer {
 }
 
 struct Inner {
-    registry: Arc<Registry>,
     writer: Arc<Writer>,
     authorizer: Box<dyn Authorizer>,
     kubelet: Option<KubeletClient>,
@@ -97,7 +96,6 @@ impl ApiServer {
                 mutating: Semaphore::new(options.mutating_requests_max.max(1)),
                 reading: Semaphore::new(options.reading_requests_max.max(1)),
                 stop,
-                registry,
             }),
         };
         Ok(server)
@@ -180,7 +178,7 @@ impl Inner {
                 self.authorize(&call.identity, &Action::Path { verb: &verb, path: &call.path })?;
                 let address = self.advertise.map(|a| a.to_string()).unwrap_or_default();
                 let checks = self.checks(&segments).await;
-                other::handle(&self.registry, &address, &checks, &segments, &call)
+                other::handle(&self.registry(), &address, &checks, &segments, &call)
             }
             Path::Resource(path) => self.resource(path, call).await,
         }
@@ -194,6 +192,11 @@ impl Inner {
         };
         let caught_up = self.writer.cache.revision() > 0;
         vec![("ping", true), ("store", matches!(ready, Ok(Ok(_)))), ("watch-cache", caught_up)]
+    }
+
+    /// What is served at this moment.
+    fn registry(&self) -> Arc<Registry> {
+        self.writer.cache.registry()
     }
 
     async fn resource(&self, path: ResourcePath, call: Call) -> Result<Response<Body>, ApiError> {
@@ -213,7 +216,7 @@ impl Inner {
             name: path.name.as_deref(),
         };
         self.authorize(&call.identity, &action)?;
-        let served = Served::find(&self.registry, &path.group, &path.version, &path.resource)
+        let served = Served::find(&self.registry(), &path.group, &path.version, &path.resource)
             .ok_or_else(ApiError::no_such_path)?;
         let (began, asked) = (Instant::now(), path.clone());
         let long = watch || path.subresource.as_deref() == Some("log");

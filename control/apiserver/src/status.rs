@@ -18,7 +18,7 @@ impl std::fmt::Display for ApiError {
 
 /// `deployments.apps`, or `pods` for the core group.
 pub(crate) fn qualified(resource: &Resource) -> String {
-    dotted(resource.plural, resource.group)
+    dotted(&resource.plural, &resource.group)
 }
 
 fn dotted(name: &str, group: &str) -> String {
@@ -105,7 +105,7 @@ impl ApiError {
 
     pub(crate) fn namespace_terminating(resource: &Resource, name: &str, namespace: &str) -> Self {
         let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
-        Self::forbidden(resource.plural, resource.group, name, &why).causes(vec![cause(
+        Self::forbidden(&resource.plural, &resource.group, name, &why).causes(vec![cause(
             "NamespaceTerminating",
             format!("namespace {namespace} is being terminated"),
             Some("metadata.namespace".to_owned()),
@@ -118,7 +118,7 @@ impl ApiError {
     }
 
     pub(crate) fn object_not_found(resource: &Resource, name: &str) -> Self {
-        Self::not_found(resource.plural, resource.group, name)
+        Self::not_found(&resource.plural, &resource.group, name)
     }
 
     pub(crate) fn no_such_path() -> Self {
@@ -138,13 +138,13 @@ impl ApiError {
 
     pub(crate) fn already_exists(resource: &Resource, name: &str) -> Self {
         let message = format!("{} \"{name}\" already exists", qualified(resource));
-        Self::new(StatusCode::CONFLICT, "AlreadyExists", message).details(resource.plural, resource.group, name)
+        Self::new(StatusCode::CONFLICT, "AlreadyExists", message).details(&resource.plural, &resource.group, name)
     }
 
     /// `why` follows `Operation cannot be fulfilled on …: `.
     pub(crate) fn conflict(resource: &Resource, name: &str, why: &str) -> Self {
         let message = format!("Operation cannot be fulfilled on {} \"{name}\": {why}", qualified(resource));
-        Self::new(StatusCode::CONFLICT, "Conflict", message).details(resource.plural, resource.group, name)
+        Self::new(StatusCode::CONFLICT, "Conflict", message).details(&resource.plural, &resource.group, name)
     }
 
     pub(crate) fn modified(resource: &Resource, name: &str) -> Self {
@@ -229,8 +229,8 @@ impl ApiError {
 pub(crate) fn success(resource: &Resource, name: &str, uid: Option<String>) -> Status {
     Status {
         details: Some(StatusDetails {
-            group: some(resource.group),
-            kind: some(resource.plural),
+            group: some(&resource.group),
+            kind: some(&resource.plural),
             name: some(name),
             uid,
             ..StatusDetails::default()
@@ -244,6 +244,7 @@ fn reason(kind: FieldErrorKind) -> &'static str {
     match kind {
         FieldErrorKind::Required => "FieldValueRequired",
         FieldErrorKind::Invalid => "FieldValueInvalid",
+        FieldErrorKind::TypeInvalid => "FieldValueTypeInvalid",
         FieldErrorKind::Duplicate => "FieldValueDuplicate",
         FieldErrorKind::NotFound => "FieldValueNotFound",
         FieldErrorKind::NotSupported => "FieldValueNotSupported",

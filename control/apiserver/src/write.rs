@@ -175,7 +175,7 @@ fn refuse(target: &Target, name: &str, errors: &[FieldError]) -> Result<(), ApiE
     if errors.is_empty() {
         return Ok(());
     }
-    Err(ApiError::invalid(target.served.kind, target.served.group, name, errors))
+    Err(ApiError::invalid(&target.served.kind, &target.served.group, name, errors))
 }
 
 /// A refusal because allocation never got the values that it chose.

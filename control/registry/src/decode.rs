@@ -8,7 +8,10 @@ use serde_json::Value;
 use crate::strategy::DecodeError;
 
 /// Decodes, and lists the paths of fields that the type does not have.
-pub(crate) fn decode<T: DeserializeOwned>(value: Value) -> Result<(T, Vec<String>), DecodeError> {
+///
+/// # Errors
+/// A value of the wrong type, with its path.
+pub fn decode<T: DeserializeOwned>(value: Value) -> Result<(T, Vec<String>), DecodeError> {
     let mut unknown_fields = Vec::new();
     // Behind a pointer, so that all kinds share one deserializer type, and the types that they have in common are
     // compiled once.

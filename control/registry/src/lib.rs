@@ -26,12 +26,14 @@ mod typed;
 mod workload;
 
 pub use certificate::{CertificateRequest, CertificateRequestError};
+pub use decode::decode;
 pub use field::{Errors, Path};
 pub use kind::{ApiObject, HasScope, Kind};
 pub use metadata::{validate_metadata, validate_metadata_update};
+pub use names::{dns1035_label, dns1123_label, dns1123_subdomain, qualified_name};
 pub use patch::{Field as PatchField, Lists as PatchLists, PatchError, Type as PatchType, strategic_merge};
 pub use quantity::{Quantity, QuantityError};
-pub use registry::Registry;
+pub use registry::{Registry, resource};
 pub use selector::{FieldSelector, FieldTerm, LabelSelector, Operator, Requirement, SelectorError};
 pub use strategy::{
     Allocated, Cell, Claim, Column, ColumnType, DecodeError, Decoded, FieldError, FieldErrorKind, Object, Pools,

@@ -77,7 +77,7 @@ fn checked(value: &str, max: usize, ok: bool, message: impl FnOnce() -> String) 
 
 /// RFC 1123 label.
 #[must_use]
-pub(crate) fn dns1123_label(value: &str) -> Vec<String> {
+pub fn dns1123_label(value: &str) -> Vec<String> {
     checked(value, LABEL_BYTES_MAX, is_label(value, lower_or_digit), || {
         pattern(
             "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and \
@@ -90,7 +90,7 @@ pub(crate) fn dns1123_label(value: &str) -> Vec<String> {
 
 /// RFC 1123 subdomain: labels joined by dots.
 #[must_use]
-pub(crate) fn dns1123_subdomain(value: &str) -> Vec<String> {
+pub fn dns1123_subdomain(value: &str) -> Vec<String> {
     let ok = value.split('.').all(|label| is_label(label, lower_or_digit));
     checked(value, SUBDOMAIN_BYTES_MAX, ok, || {
         pattern(
@@ -104,7 +104,7 @@ pub(crate) fn dns1123_subdomain(value: &str) -> Vec<String> {
 
 /// RFC 1035 label: begins with a letter.
 #[must_use]
-pub(crate) fn dns1035_label(value: &str) -> Vec<String> {
+pub fn dns1035_label(value: &str) -> Vec<String> {
     checked(value, LABEL_BYTES_MAX, is_label(value, |b| b.is_ascii_lowercase()), || {
         pattern(
             "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic \
@@ -117,7 +117,7 @@ pub(crate) fn dns1035_label(value: &str) -> Vec<String> {
 
 /// A label or annotation key: an optional DNS prefix and a name.
 #[must_use]
-pub(crate) fn qualified_name(value: &str) -> Vec<String> {
+pub fn qualified_name(value: &str) -> Vec<String> {
     let mut errors = Vec::new();
     let parts: Vec<&str> = value.split('/').collect();
     let name = match parts.as_slice() {

@@ -1,4 +1,8 @@
-//! The table of resources.
+//! The table of resources: a snapshot that is replaced, not changed.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::Arc;
 
 use k8s_openapi::Resource as _;
 
@@ -7,16 +11,23 @@ use crate::kinds;
 use crate::strategy::Resource;
 use crate::typed::Typed;
 
-/// Every resource that the server has.
+/// Every resource that the server has, at one time. Look-ups are by hash. A resource keeps its slot from snapshot to
+/// snapshot; another one that takes its place gets a new slot.
+#[derive(Clone)]
 pub struct Registry {
-    resources: Vec<Resource>,
+    /// The built-in ones by group, then those of definitions, by group, version and name.
+    resources: Vec<Arc<Resource>>,
+    /// Plural to the resources of that name, which are few.
+    plurals: HashMap<Box<str>, Vec<Arc<Resource>>>,
+    next_slot: usize,
+    generation: u64,
 }
 
 impl Registry {
     /// The built-in resources.
     #[must_use]
     pub fn builtin() -> Self {
-        let resources = vec![
+        Self::of(vec![
             resource::<kinds::ConfigMaps>(),
             resource::<kinds::EndpointsKind>(),
             resource::<kinds::Events>(),
@@ -32,25 +43,84 @@ impl Registry {
             resource::<kinds::Leases>(),
             resource::<kinds::EndpointSlices>(),
             resource::<kinds::NetworkPolicies>(),
-        ];
-        Self { resources }
+        ])
     }
 
-    /// All of them, by group.
+    /// The next snapshot, with built-in resources added.
     #[must_use]
-    pub fn resources(&self) -> &[Resource] {
+    pub fn with(mut self, resources: Vec<Resource>) -> Self {
+        self.add(resources);
+        self.index();
+        self
+    }
+
+    fn of(resources: Vec<Resource>) -> Self {
+        let mut registry = Self { resources: Vec::new(), plurals: HashMap::new(), next_slot: 0, generation: 0 };
+        registry.add(resources);
+        registry.index();
+        registry
+    }
+
+    /// The next snapshot: without the resources of some definitions, and with new ones.
+    #[must_use]
+    pub fn replaced(&self, gone: &dyn Fn(&str) -> bool, new: Vec<Resource>) -> Self {
+        let mut next = self.clone();
+        next.resources.retain(|r| !r.definition.as_deref().is_some_and(gone));
+        next.add(new);
+        let first = next.resources.partition_point(|r| r.definition.is_none());
+        // The version that is preferred comes first.
+        next.resources[first..].sort_by(|a, b| {
+            a.group
+                .cmp(&b.group)
+                .then_with(|| version_order(&a.version, &b.version))
+                .then_with(|| a.plural.cmp(&b.plural))
+        });
+        next.index();
+        next.generation += 1;
+        next
+    }
+
+    fn add(&mut self, resources: Vec<Resource>) {
+        for mut resource in resources {
+            resource.slot = self.next_slot;
+            self.next_slot += 1;
+            self.resources.push(Arc::new(resource));
+        }
+    }
+
+    fn index(&mut self) {
+        self.plurals.clear();
+        for resource in &self.resources {
+            self.plurals.entry((*resource.plural).into()).or_default().push(Arc::clone(resource));
+        }
+    }
+
+    /// All of them: the built-in ones by group, then those of definitions.
+    #[must_use]
+    pub fn resources(&self) -> &[Arc<Resource>] {
         &self.resources
+    }
+
+    /// Which snapshot this is; it rises with each.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation
     }
 
     /// The resource behind a path.
     #[must_use]
-    pub fn get(&self, group: &str, version: &str, plural: &str) -> Option<&Resource> {
-        self.resources.iter().find(|r| r.group == group && r.version == version && r.plural == plural)
+    pub fn get(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Resource>> {
+        self.plurals.get(plural)?.iter().find(|r| r.group == group && r.version == version)
+    }
+
+    /// The versions of a resource, which share what is stored.
+    pub fn versions<'a>(&'a self, group: &'a str, plural: &str) -> impl Iterator<Item = &'a Arc<Resource>> {
+        self.plurals.get(plural).into_iter().flatten().filter(move |r| r.group == group)
     }
 
     /// The resource of a kind.
     #[must_use]
-    pub fn by_kind(&self, group: &str, version: &str, kind: &str) -> Option<&Resource> {
+    pub fn by_kind(&self, group: &str, version: &str, kind: &str) -> Option<&Arc<Resource>> {
         self.resources.iter().find(|r| r.group == group && r.version == version && r.kind == kind)
     }
 }
@@ -61,17 +131,47 @@ impl Default for Registry {
     }
 }
 
-fn resource<K: Kind>() -> Resource {
+/// Upstream's order of versions: `v2`, `v1`, `v1beta2`, `v1alpha1`, and then all others by name.
+fn version_order(a: &str, b: &str) -> std::cmp::Ordering {
+    match (version_rank(a), version_rank(b)) {
+        (Some(a), Some(b)) => b.cmp(&a),
+        (Some(_), None) => std::cmp::Ordering::Less,
+        (None, Some(_)) => std::cmp::Ordering::Greater,
+        (None, None) => a.cmp(b),
+    }
+}
+
+/// Stability, major and minor number; `None` for what is no Kubernetes version.
+fn version_rank(version: &str) -> Option<(u8, u64, u64)> {
+    let number = |text: &str| {
+        let plain = !text.starts_with('0') && text.bytes().all(|b| b.is_ascii_digit());
+        plain.then(|| text.parse().ok()).flatten()
+    };
+    let rest = version.strip_prefix('v')?;
+    for (word, stability) in [("alpha", 0), ("beta", 1)] {
+        if let Some((major, minor)) = rest.split_once(word) {
+            return Some((stability, number(major)?, number(minor)?));
+        }
+    }
+    Some((2, number(rest)?, 0))
+}
+
+/// A resource of a kind; a [`Registry`] gives it its slot.
+#[must_use]
+pub fn resource<K: Kind>() -> Resource {
+    let names = |names: &'static [&'static str]| names.iter().copied().map(Cow::Borrowed).collect();
     Resource {
-        group: K::Object::GROUP,
-        version: K::Object::VERSION,
-        kind: K::Object::KIND,
-        plural: K::Object::URL_PATH_SEGMENT,
-        singular: K::SINGULAR,
-        short_names: K::SHORT_NAMES,
-        categories: K::CATEGORIES,
+        group: Cow::Borrowed(K::Object::GROUP),
+        version: Cow::Borrowed(K::Object::VERSION),
+        kind: Cow::Borrowed(K::Object::KIND),
+        plural: Cow::Borrowed(K::Object::URL_PATH_SEGMENT),
+        singular: Cow::Borrowed(K::SINGULAR),
+        short_names: names(K::SHORT_NAMES),
+        categories: names(K::CATEGORIES),
         scope: <<K::Object as k8s_openapi::Resource>::Scope as HasScope>::SCOPE,
-        subresources: K::SUBRESOURCES,
+        subresources: Cow::Borrowed(K::SUBRESOURCES),
+        definition: None,
+        slot: 0,
         strategy: Box::new(Typed::<K>::new()),
     }
 }
@@ -93,12 +193,12 @@ mod tests {
         let registry = Registry::builtin();
         let mut names = BTreeSet::new();
         for resource in registry.resources() {
-            for name in [&resource.plural, &resource.singular].into_iter().chain(resource.short_names) {
-                names.insert((resource.group, *name, resource.kind));
+            for name in [&resource.plural, &resource.singular].into_iter().chain(&resource.short_names) {
+                names.insert((&*resource.group, &**name, &*resource.kind));
             }
-            let found = registry.get(resource.group, resource.version, resource.plural).unwrap();
+            let found = registry.get(&resource.group, &resource.version, &resource.plural).unwrap();
             assert_eq!(found.kind, resource.kind);
-            assert!(registry.by_kind(resource.group, resource.version, resource.kind).is_some());
+            assert!(registry.by_kind(&resource.group, &resource.version, &resource.kind).is_some());
             assert!(resource.strategy.field_names().contains(&"metadata.name"));
         }
         let shorts: BTreeSet<&str> = names.iter().map(|(_, name, _)| *name).collect();
@@ -107,6 +207,34 @@ mod tests {
         assert_eq!(registry.get("", "v1", "nodes").unwrap().scope, Scope::Cluster);
         assert_eq!(registry.get("apps", "v1", "deployments").unwrap().scope, Scope::Namespaced);
         assert!(registry.get("apps", "v2", "deployments").is_none());
+    }
+
+    #[test]
+    fn versions_come_in_upstreams_order() {
+        let mut versions = vec!["foo", "v1alpha1", "v10", "v1", "v2beta1", "v1beta1", "bar", "v2", "v1beta2", "v01"];
+        versions.sort_by(|a, b| version_order(a, b));
+        assert_eq!(versions, ["v10", "v2", "v1", "v2beta1", "v1beta2", "v1beta1", "v1alpha1", "bar", "foo", "v01"]);
+    }
+
+    #[test]
+    fn a_snapshot_keeps_slots_and_gives_new_ones() {
+        let custom = |version: &'static str| Resource {
+            group: "example.com".into(),
+            version: version.into(),
+            definition: Some("configmaps.example.com".into()),
+            ..resource::<kinds::ConfigMaps>()
+        };
+        let first = Registry::builtin();
+        let second = first.replaced(&|_| false, vec![custom("v1beta1"), custom("v1")]);
+        let versions: Vec<&str> = second.versions("example.com", "configmaps").map(|r| &*r.version).collect();
+        assert_eq!(versions, ["v1", "v1beta1"]);
+        let slot = |registry: &Registry, version| registry.get("example.com", version, "configmaps").map(|r| r.slot);
+        let third = second.replaced(&|name| name == "configmaps.example.com", vec![custom("v1")]);
+        assert_eq!(slot(&third, "v1beta1"), None);
+        assert!(slot(&third, "v1") > slot(&second, "v1").max(slot(&second, "v1beta1")));
+        assert_eq!(first.get("", "v1", "configmaps").unwrap().slot, third.get("", "v1", "configmaps").unwrap().slot);
+        assert_eq!(third.resources().len(), first.resources().len() + 1);
+        assert!(third.generation() > second.generation());
     }
 
     #[test]
@@ -125,7 +253,7 @@ mod tests {
             let row = strategy.row(&*object, jiff::Timestamp::UNIX_EPOCH);
             assert_eq!(row.len(), strategy.columns().len(), "{}", resource.kind);
             for (field, _) in strategy.fields(&*object) {
-                assert!(strategy.field_names().contains(&field), "{} {field}", resource.kind);
+                assert!(strategy.field_names().contains(&&*field), "{} {field}", resource.kind);
             }
             let twice = strategy.decode(object.to_value()).unwrap();
             assert_eq!(twice.object.to_value(), object.to_value());

@@ -1,6 +1,8 @@
 //! The seam between the generic request path and the kinds.
 
 use std::any::Any;
+use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -37,23 +39,27 @@ pub enum Subresource {
 /// One served resource: its names, and the strategy for what differs between kinds.
 pub struct Resource {
     /// API group; empty for the core group.
-    pub group: &'static str,
+    pub group: Cow<'static, str>,
     /// API version, e.g. `v1`.
-    pub version: &'static str,
+    pub version: Cow<'static, str>,
     /// CamelCase kind.
-    pub kind: &'static str,
+    pub kind: Cow<'static, str>,
     /// Lower-case plural, as in paths.
-    pub plural: &'static str,
+    pub plural: Cow<'static, str>,
     /// Lower-case singular.
-    pub singular: &'static str,
+    pub singular: Cow<'static, str>,
     /// Short names for `kubectl`.
-    pub short_names: &'static [&'static str],
+    pub short_names: Vec<Cow<'static, str>>,
     /// Categories, e.g. `all`.
-    pub categories: &'static [&'static str],
+    pub categories: Vec<Cow<'static, str>>,
     /// Namespaced or not.
     pub scope: Scope,
     /// What is served below an object.
-    pub subresources: &'static [Subresource],
+    pub subresources: Cow<'static, [Subresource]>,
+    /// The CustomResourceDefinition that it comes from; `None` for built-in ones.
+    pub definition: Option<Arc<str>>,
+    /// Its number, which no other resource of this process has had: the [`Registry`](crate::Registry) gives it.
+    pub slot: usize,
     /// What differs between kinds.
     pub strategy: Box<dyn Strategy>,
 }
@@ -99,6 +105,8 @@ pub enum FieldErrorKind {
     Required,
     /// `FieldValueInvalid`
     Invalid,
+    /// `FieldValueTypeInvalid`
+    TypeInvalid,
     /// `FieldValueDuplicate`
     Duplicate,
     /// `FieldValueNotFound`
@@ -174,16 +182,16 @@ pub enum ColumnType {
 }
 
 /// A column of the table that `kubectl get` prints.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Column {
     /// Heading, e.g. `Ready`.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// Type of its cells.
     pub kind: ColumnType,
     /// `name` for the name column, else empty.
-    pub format: &'static str,
+    pub format: Cow<'static, str>,
     /// Shown to people who ask what it means.
-    pub description: &'static str,
+    pub description: Cow<'static, str>,
     /// 0 is always shown; above that with `-o wide`.
     pub priority: i32,
 }
@@ -269,13 +277,13 @@ pub trait Strategy: Send + Sync {
     /// Sets the wanted number of replicas.
     fn set_replicas(&self, object: &mut dyn Object, replicas: i32);
     /// Columns of the table, `Name` first and `Age` where upstream has it.
-    fn columns(&self) -> &'static [Column];
+    fn columns(&self) -> &[Column];
     /// Cells for [`Strategy::columns`].
     fn row(&self, object: &dyn Object, now: Timestamp) -> Vec<Cell>;
     /// Values for field selectors, `metadata.name` and `metadata.namespace` included.
-    fn fields(&self, object: &dyn Object) -> Vec<(&'static str, String)>;
+    fn fields(&self, object: &dyn Object) -> Vec<(Cow<'static, str>, String)>;
     /// Which field selectors are known; others get a 400.
-    fn field_names(&self) -> &'static [&'static str];
+    fn field_names(&self) -> Vec<&str>;
     /// The shape of its objects: what patches and field ownership go by.
     fn shape(&self) -> ObjectShape;
     /// How a strategic merge patch treats this kind's lists; for [`strategic_merge`](crate::strategic_merge).

@@ -1,5 +1,7 @@
 //! Cells and columns that kinds share.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde_json::Value;
@@ -7,8 +9,13 @@ use serde_json::Value;
 use crate::strategy::{Cell, Column, ColumnType};
 
 /// The first column of every table.
-pub(crate) const NAME: Column =
-    Column { name: "Name", kind: ColumnType::String, format: "name", description: "Unique in its scope.", priority: 0 };
+pub(crate) const NAME: Column = Column {
+    name: Cow::Borrowed("Name"),
+    kind: ColumnType::String,
+    format: Cow::Borrowed("name"),
+    description: Cow::Borrowed("Unique in its scope."),
+    priority: 0,
+};
 /// Time since creation.
 pub(crate) const AGE: Column = text("Age", "Time since the object was created.");
 /// The table of kinds that have nothing to add.
@@ -16,17 +23,23 @@ pub(crate) const NAME_AND_AGE: &[Column] = &[NAME, AGE];
 
 /// A column of strings that is always shown.
 pub(crate) const fn text(name: &'static str, description: &'static str) -> Column {
-    Column { name, kind: ColumnType::String, format: "", description, priority: 0 }
+    column(name, ColumnType::String, description, 0)
 }
 
 /// A column of strings that is shown with `-o wide`.
 pub(crate) const fn wide(name: &'static str, description: &'static str) -> Column {
-    Column { name, kind: ColumnType::String, format: "", description, priority: 1 }
+    column(name, ColumnType::String, description, 1)
 }
 
 /// A column of numbers that is always shown.
 pub(crate) const fn number(name: &'static str, description: &'static str) -> Column {
-    Column { name, kind: ColumnType::Integer, format: "", description, priority: 0 }
+    column(name, ColumnType::Integer, description, 0)
+}
+
+/// A column.
+pub(crate) const fn column(name: &'static str, kind: ColumnType, description: &'static str, priority: i32) -> Column {
+    let (name, description) = (Cow::Borrowed(name), Cow::Borrowed(description));
+    Column { name, kind, format: Cow::Borrowed(""), description, priority }
 }
 
 /// The name cell.

@@ -1,6 +1,7 @@
 //! From a typed [`Kind`] to the erased [`Strategy`].
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::marker::PhantomData;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -241,7 +242,7 @@ impl<K: Kind> Strategy for Typed<K> {
         }
     }
 
-    fn columns(&self) -> &'static [Column] {
+    fn columns(&self) -> &[Column] {
         K::COLUMNS
     }
 
@@ -249,19 +250,19 @@ impl<K: Kind> Strategy for Typed<K> {
         get::<K>(object).map(|object| K::row(object, now)).unwrap_or_default()
     }
 
-    fn fields(&self, object: &dyn Object) -> Vec<(&'static str, String)> {
+    fn fields(&self, object: &dyn Object) -> Vec<(Cow<'static, str>, String)> {
         let Some(typed) = get::<K>(object) else { return Vec::new() };
         let meta = object.meta();
-        let mut fields = vec![("metadata.name", meta.name.clone().unwrap_or_default())];
+        let mut fields = vec![(Cow::Borrowed("metadata.name"), meta.name.clone().unwrap_or_default())];
         if K::FIELDS.contains(&"metadata.namespace") {
-            fields.push(("metadata.namespace", meta.namespace.clone().unwrap_or_default()));
+            fields.push((Cow::Borrowed("metadata.namespace"), meta.namespace.clone().unwrap_or_default()));
         }
-        fields.extend(K::fields(typed));
+        fields.extend(K::fields(typed).into_iter().map(|(name, value)| (Cow::Borrowed(name), value)));
         fields
     }
 
-    fn field_names(&self) -> &'static [&'static str] {
-        K::FIELDS
+    fn field_names(&self) -> Vec<&str> {
+        K::FIELDS.to_vec()
     }
 
     fn shape(&self) -> ObjectShape {

@@ -1,7 +1,5 @@
 //! Bootstrap tokens: `Authorization: Bearer ID.SECRET`, kept in Secrets `bootstrap-token-ID` of kube-system.
 
-use std::sync::Arc;
-
 use http::{HeaderMap, header};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
@@ -23,7 +21,7 @@ pub(crate) struct Tokens {
 }
 
 impl Tokens {
-    pub(crate) fn new(registry: &Arc<Registry>) -> Self {
+    pub(crate) fn new(registry: &Registry) -> Self {
         Self { secrets: Served::find(registry, "", "v1", "secrets") }
     }
 

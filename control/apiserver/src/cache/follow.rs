@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use skep_raft::{Store, StoreError, WatchBatch};
+use skep_registry::{Registry, Resource};
 use skep_store::{Event, KeyValue, Range, Revision};
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +19,8 @@ const PAGE_LEN: usize = 1_000;
 
 /// Wait before the cache is loaded again after the store's watch broke.
 const RELOAD_WAIT: Duration = Duration::from_millis(200);
+
+type Items = BTreeMap<String, Arc<Cached>>;
 
 /// All keys: revisions of transactions outside `/registry/` must be seen to pass as well.
 const ALL_START: &[u8] = &[0];
@@ -69,7 +72,8 @@ where
 }
 
 async fn load(cache: &Cache, store: &Store) -> Result<Revision, StoreError> {
-    let mut kinds: Vec<BTreeMap<String, Arc<Cached>>> = vec![BTreeMap::new(); cache.registry.resources().len()];
+    let registry = cache.registry();
+    let mut kinds: HashMap<usize, Items> = registry.resources().iter().map(|r| (r.slot, Items::new())).collect();
     let mut claims = HashMap::new();
     let mut start = Bytes::from_static(REGISTRY_START);
     let mut revision = 0;
@@ -81,13 +85,15 @@ async fn load(cache: &Cache, store: &Store) -> Result<Revision, StoreError> {
         }
         start = page.kvs.last().map(|kv| after(&kv.key)).unwrap_or_default();
         for kv in page.kvs {
-            match cache.route(&kv.key) {
+            match route(&kv.key) {
                 Some(Route::Claim) => {
                     claims.insert(kv.key, kv.value);
                 }
-                Some(Route::Object(index, key)) => {
-                    if let Some(object) = cache.cached(index, key, &kv) {
-                        kinds[index].insert(object.key.clone(), object);
+                Some(Route::Object { group, plural, key }) => {
+                    for resource in registry.versions(group, plural) {
+                        if let Some(object) = cached(resource, key, &kv) {
+                            kinds.entry(resource.slot).or_default().insert(object.key.clone(), object);
+                        }
                     }
                 }
                 None => {}
@@ -107,49 +113,75 @@ fn after(key: &[u8]) -> Bytes {
 
 enum Route<'a> {
     Claim,
-    /// A resource's index, and the key below its prefix.
-    Object(usize, &'a str),
+    /// A resource, and the key below its prefix.
+    Object {
+        group: &'a str,
+        plural: &'a str,
+        key: &'a str,
+    },
+}
+
+fn route(key: &[u8]) -> Option<Route<'_>> {
+    let key = std::str::from_utf8(key).ok()?;
+    if key.starts_with(CLAIMS_PREFIX) {
+        return Some(Route::Claim);
+    }
+    let mut parts = key.strip_prefix("/registry/")?.splitn(3, '/');
+    let (group, plural, key) = (parts.next()?, parts.next()?, parts.next()?);
+    Some(Route::Object { group: if group == "core" { "" } else { group }, plural, key })
+}
+
+fn cached(resource: &Resource, key: &str, kv: &KeyValue) -> Option<Arc<Cached>> {
+    let cached = Cached::from_stored(resource, key.to_owned(), kv.mod_revision, &kv.value);
+    if cached.is_none() {
+        tracing::error!(resource = &*resource.plural, key, "stored object cannot be decoded and is not served");
+    }
+    cached.map(Arc::new)
+}
+
+/// What an event changes.
+enum Applied<'a> {
+    Claim,
+    /// An object's key, and what it is now, in each version that is served.
+    Object(&'a str, Vec<(usize, Option<Arc<Cached>>)>),
+}
+
+fn decoded<'a>(registry: &Registry, event: &'a Event) -> Option<Applied<'a>> {
+    let (raw, kv) = match event {
+        Event::Put { kv, .. } => (&kv.key, Some(kv)),
+        Event::Delete { key, .. } => (key, None),
+    };
+    Some(match route(raw)? {
+        Route::Claim => Applied::Claim,
+        Route::Object { group, plural, key } => {
+            let versions = registry.versions(group, plural);
+            Applied::Object(key, versions.map(|r| (r.slot, kv.and_then(|kv| cached(r, key, kv)))).collect())
+        }
+    })
 }
 
 impl Cache {
-    fn route<'a>(&self, key: &'a [u8]) -> Option<Route<'a>> {
-        let key = std::str::from_utf8(key).ok()?;
-        if key.starts_with(CLAIMS_PREFIX) {
-            return Some(Route::Claim);
-        }
-        let below = key.strip_prefix("/registry/")?;
-        let group = below.find('/')?;
-        let plural = below[group + 1..].find('/')?;
-        let (prefix, rest) = key.split_at("/registry/".len() + group + 1 + plural + 1);
-        Some(Route::Object(*self.prefixes.get(prefix)?, rest))
-    }
-
-    fn cached(&self, index: usize, key: &str, kv: &KeyValue) -> Option<Arc<Cached>> {
-        let resource = &self.registry.resources()[index];
-        let cached = Cached::from_stored(resource, key.to_owned(), kv.mod_revision, &kv.value);
-        if cached.is_none() {
-            tracing::error!(resource = resource.plural, key, "stored object cannot be decoded and is not served");
-        }
-        cached.map(Arc::new)
-    }
-
     fn apply(&self, revision: Revision, events: Vec<Event>) {
         // Decoding takes time; the lock is taken after it.
-        let decoded: Vec<_> = events.iter().map(|event| self.decoded(event)).collect();
+        let registry = self.registry();
+        let decoded: Vec<_> = events.iter().map(|event| decoded(&registry, event)).collect();
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         for (event, decoded) in events.iter().zip(decoded) {
             match (decoded, event) {
-                (Some((Route::Claim, _)), Event::Put { kv, .. }) => {
+                (Some(Applied::Claim), Event::Put { kv, .. }) => {
                     state.claims.insert(kv.key.clone(), kv.value.clone());
                 }
-                (Some((Route::Claim, _)), Event::Delete { key, .. }) => {
+                (Some(Applied::Claim), Event::Delete { key, .. }) => {
                     state.claims.remove(key);
                 }
-                (Some((Route::Object(index, key), object)), Event::Put { kv, .. }) => {
-                    state.kinds[index].apply(key, object, kv.mod_revision);
-                }
-                (Some((Route::Object(index, key), _)), Event::Delete { revision, .. }) => {
-                    state.kinds[index].apply(key, None, *revision);
+                (Some(Applied::Object(key, versions)), event) => {
+                    let at = match event {
+                        Event::Put { kv, .. } => kv.mod_revision,
+                        Event::Delete { revision, .. } => *revision,
+                    };
+                    for (slot, object) in versions {
+                        state.kinds.entry(slot).or_default().apply(key, object, at);
+                    }
                 }
                 (None, _) => {}
             }
@@ -160,28 +192,20 @@ impl Cache {
         self.revision.send_replace(revision);
     }
 
-    fn decoded<'a>(&self, event: &'a Event) -> Option<(Route<'a>, Option<Arc<Cached>>)> {
-        match event {
-            Event::Put { kv, .. } => {
-                let route = self.route(&kv.key)?;
-                let object = match route {
-                    Route::Object(index, key) => self.cached(index, key, kv),
-                    Route::Claim => None,
-                };
-                Some((route, object))
-            }
-            Event::Delete { key, .. } => Some((self.route(key)?, None)),
-        }
-    }
-
     /// Puts a whole new view in place; what watched the old one is closed and starts over.
-    fn replace(&self, items: Vec<BTreeMap<String, Arc<Cached>>>, claims: HashMap<Bytes, Bytes>, revision: Revision) {
-        let fresh = |items| Kind { items, floor: revision, ..Kind::default() };
+    fn replace(&self, items: HashMap<usize, Items>, claims: HashMap<Bytes, Bytes>, revision: Revision) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        state.kinds = items.into_iter().map(fresh).collect();
+        state.kinds = items.into_iter().map(|(slot, items)| (slot, Kind::fresh(items, revision))).collect();
         state.claims = claims;
         state.revision = revision;
         drop(state);
         self.revision.send_replace(revision);
+    }
+}
+
+impl Kind {
+    /// Objects as of a revision, of whose past nothing is known.
+    fn fresh(items: Items, revision: Revision) -> Self {
+        Self { items, floor: revision, ..Self::default() }
     }
 }

@@ -21,7 +21,7 @@ pub(crate) fn aggregated(registry: &Registry, core: bool) -> Value {
 
 fn group_version(registry: &Registry, group: &str, version: &str) -> Value {
     let of = registry.resources().iter().filter(|r| r.group == group && r.version == version);
-    let resources: Vec<Value> = of.map(resource_value).collect();
+    let resources: Vec<Value> = of.map(|resource| resource_value(resource)).collect();
     json!({"version": version, "freshness": "Current", "resources": resources})
 }
 
@@ -48,7 +48,7 @@ fn resource_value(resource: &Resource) -> Value {
     };
     let mut value = json!({
         "resource": resource.plural,
-        "responseKind": kind(resource.group, resource.version, resource.kind),
+        "responseKind": kind(&resource.group, &resource.version, &resource.kind),
         "scope": scope,
         "singularResource": resource.singular,
         "verbs": VERBS,

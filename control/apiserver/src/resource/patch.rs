@@ -99,7 +99,7 @@ fn decode(
     parsed: Parsed,
     validation: FieldValidation,
 ) -> Result<(Box<dyn skep_registry::Object>, Vec<String>), ApiError> {
-    let given = parsed.value.get("kind").and_then(Value::as_str).unwrap_or(target.served.kind);
+    let given = parsed.value.get("kind").and_then(Value::as_str).unwrap_or(&target.served.kind);
     if given != target.served.kind {
         return Err(ApiError::bad_request(format!("the kind of the object ({given}) cannot be changed by a patch")));
     }

@@ -1,5 +1,6 @@
 //! Event (core/v1).
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -38,10 +39,10 @@ impl Kind for Events {
         table::wide("First Seen", "When it was seen first."),
         table::wide("Count", "How often it was seen."),
         Column {
-            name: "Name",
+            name: Cow::Borrowed("Name"),
             kind: ColumnType::String,
-            format: "name",
-            description: "Unique in its namespace.",
+            format: Cow::Borrowed("name"),
+            description: Cow::Borrowed("Unique in its namespace."),
             priority: 1,
         },
     ];

@@ -1,5 +1,7 @@
 //! Field selectors: `status.phase=Running,metadata.name!=x`.
 
+use std::borrow::Cow;
+
 use super::SelectorError;
 
 /// One term of a field selector.
@@ -58,7 +60,7 @@ impl FieldSelector {
     /// Whether the fields of an object, as [`Strategy::fields`](crate::Strategy::fields) gives them, match. A field that
     /// the object does not have is empty.
     #[must_use]
-    pub fn matches(&self, fields: &[(&str, String)]) -> bool {
+    pub fn matches(&self, fields: &[(Cow<'static, str>, String)]) -> bool {
         self.terms.iter().all(|term| {
             let value = fields.iter().find(|(name, _)| *name == term.field).map_or("", |(_, value)| value);
             (value == term.value) == term.equal
@@ -125,7 +127,8 @@ mod tests {
     #[test]
     fn parses_and_matches() {
         let selector = FieldSelector::parse(r"status.phase!=Failed,metadata.name==a\,b,").unwrap();
-        let fields = |phase: &str| vec![("status.phase", phase.to_owned()), ("metadata.name", "a,b".to_owned())];
+        let fields =
+            |phase: &str| vec![("status.phase".into(), phase.to_owned()), ("metadata.name".into(), "a,b".to_owned())];
         assert!(selector.matches(&fields("Running")));
         assert!(!selector.matches(&fields("Failed")));
         assert_eq!(selector.exact("metadata.name"), Some("a,b"));
