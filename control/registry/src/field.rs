@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::strategy::{FieldError, FieldErrorKind};
@@ -152,6 +153,13 @@ impl Errors {
         );
     }
 
+    /// A field that may not change, and has.
+    pub fn immutable<T: PartialEq + Serialize>(&mut self, path: &Path<'_>, new: &T, old: &T) {
+        if new != old {
+            self.invalid(path, serde_json::to_value(new).unwrap_or_default(), "field is immutable");
+        }
+    }
+
     /// What the server could not do.
     pub fn internal(&mut self, path: &Path<'_>, detail: &str) {
         self.push(FieldErrorKind::Internal, path, "Internal error", detail);
@@ -160,6 +168,13 @@ impl Errors {
     fn push(&mut self, kind: FieldErrorKind, path: &Path<'_>, body: &str, detail: &str) {
         let message = if detail.is_empty() { body.to_owned() } else { format!("{body}: {detail}") };
         self.0.push(FieldError { kind, field: path.to_string(), message });
+    }
+}
+
+/// Sets a string that is absent or empty.
+pub(crate) fn default_text(field: &mut Option<String>, default: &str) {
+    if field.as_deref().unwrap_or_default().is_empty() {
+        *field = Some(default.to_owned());
     }
 }
 

@@ -78,6 +78,8 @@ pub trait Kind: Send + Sync + 'static {
     /// How a strategic merge patch treats the lists of this kind.
     const PATCH: &'static Type = &patch::OBJECT;
 
+    /// Whether objects have generations: the first is 1, and [`Kind::spec_changed`] says when it rises.
+    const GENERATIONS: bool = false;
     /// Whether an update of an object that is not there creates it.
     const CREATES_ON_UPDATE: bool = false;
     /// How long after its last write an object goes by itself. Never, for most.
@@ -156,7 +158,7 @@ pub trait Kind: Send + Sync + 'static {
         names::dns1123_subdomain(names::without_suffix_dash(name, prefix))
     }
 
-    /// Whether `metadata.generation` must rise. Kinds without generations say no.
+    /// Whether `metadata.generation` must rise, for kinds that have generations.
     fn spec_changed(_new: &Self::Object, _old: &Self::Object) -> bool {
         false
     }
@@ -203,3 +205,26 @@ pub trait Kind: Send + Sync + 'static {
         Vec::new()
     }
 }
+
+/// In the implementation of [`Kind`] for a type with a `status`: [`Kind::set_status`].
+macro_rules! with_status {
+    ($object:ty) => {
+        fn set_status(object: &mut $object, from: Option<&$object>) {
+            object.status = Some(from.and_then(|from| from.status.clone()).unwrap_or_default());
+        }
+    };
+}
+
+/// In the implementation of [`Kind`] for a type whose `spec` has generations: [`Kind::GENERATIONS`] and
+/// [`Kind::spec_changed`].
+macro_rules! with_generations {
+    ($object:ty) => {
+        const GENERATIONS: bool = true;
+
+        fn spec_changed(new: &$object, old: &$object) -> bool {
+            new.spec != old.spec
+        }
+    };
+}
+
+pub(crate) use {with_generations, with_status};

@@ -19,10 +19,12 @@ mod patch;
 mod pod_spec;
 mod quantity;
 mod registry;
+mod schedule;
 mod selector;
 mod strategy;
 mod table;
 mod typed;
+mod volume_claim;
 mod workload;
 
 pub use certificate::{CertificateRequest, CertificateRequestError};

@@ -1,5 +1,7 @@
 //! Rules for names and other short strings, with upstream's messages. A rule returns what is wrong; nothing is fine.
 
+use crate::field::{Errors, Path};
+
 const LABEL_1123: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?";
 const SUBDOMAIN_1123: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*";
 const LABEL_1035: &str = "[a-z]([-a-z0-9]*[a-z0-9])?";
@@ -264,6 +266,18 @@ pub(crate) fn percent(value: &str) -> Option<i32> {
 #[must_use]
 pub(crate) fn percent_rule() -> String {
     pattern("a valid percent string must be a numeric string followed by an ending '%'", "[0-9]+%", &["1%", "93%"])
+}
+
+/// The name of a CSI driver.
+pub(crate) fn validate_csi_driver(errors: &mut Errors, path: &Path<'_>, name: &str) {
+    if name.is_empty() {
+        errors.required(path, "");
+    }
+    if name.len() > LABEL_BYTES_MAX {
+        errors.too_long(path, LABEL_BYTES_MAX);
+    }
+    // Upper case is let through, because drivers of the first hour have it.
+    errors.invalid_each(path, name, dns1123_subdomain(&name.to_lowercase()));
 }
 
 #[cfg(test)]

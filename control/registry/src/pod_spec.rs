@@ -6,4 +6,6 @@ mod validate;
 
 pub(crate) use default::{default_pod, default_spec};
 pub(crate) use qos::qos_class;
-pub(crate) use validate::{validate_quantity, validate_spec};
+pub(crate) use validate::{
+    validate_host_path, validate_node_selector, validate_quantity, validate_spec, validate_tolerations,
+};

@@ -1,11 +1,13 @@
 //! Cells and columns that kinds share.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde_json::Value;
 
+use crate::selector::LabelSelector;
 use crate::strategy::{Cell, Column, ColumnType};
 
 /// The first column of every table.
@@ -42,6 +44,11 @@ pub(crate) const fn column(name: &'static str, kind: ColumnType, description: &'
     Column { name, kind, format: Cow::Borrowed(""), description, priority }
 }
 
+/// A column of flags that is always shown.
+pub(crate) const fn boolean(name: &'static str, description: &'static str) -> Column {
+    column(name, ColumnType::Boolean, description, 0)
+}
+
 /// The name cell.
 pub(crate) fn name(meta: &ObjectMeta) -> Cell {
     Value::from(meta.name.as_deref().unwrap_or_default())
@@ -60,6 +67,33 @@ pub(crate) fn since(time: Option<&Time>, now: Timestamp) -> String {
 /// A string cell, `<none>` where there is nothing to show.
 pub(crate) fn or_none(value: Option<&str>) -> Cell {
     Value::from(value.filter(|v| !v.is_empty()).unwrap_or("<none>"))
+}
+
+/// A string cell, `<unset>` where there is nothing to show.
+pub(crate) fn or_unset(value: Option<&str>) -> Cell {
+    Value::from(value.unwrap_or("<unset>"))
+}
+
+/// Labels as a string, `<none>` where there are none.
+pub(crate) fn labels_text(labels: Option<&BTreeMap<String, String>>) -> String {
+    match labels {
+        Some(labels) if !labels.is_empty() => LabelSelector::from_labels(labels).to_string(),
+        _ => "<none>".to_owned(),
+    }
+}
+
+/// A cell of labels.
+pub(crate) fn labels(labels: Option<&BTreeMap<String, String>>) -> Cell {
+    Value::from(labels_text(labels))
+}
+
+/// A cell of a flag, `<unset>` where it is not there.
+pub(crate) fn flag(value: Option<bool>) -> Cell {
+    Value::from(match value {
+        Some(true) => "True",
+        Some(false) => "False",
+        None => "<unset>",
+    })
 }
 
 /// A duration in seconds with two or three significant digits, as `kubectl` prints ages: `45s`, `3m20s`, `5h`, `2d4h`.

@@ -121,6 +121,9 @@ impl<K: Kind> Strategy for Typed<K> {
     }
 
     fn prepare_for_create(&self, object: &mut dyn Object) {
+        if K::GENERATIONS {
+            object.meta_mut().generation = Some(1);
+        }
         if let Some(object) = get_mut::<K>(object) {
             K::prepare_for_create(object);
         }
@@ -192,7 +195,7 @@ impl<K: Kind> Strategy for Typed<K> {
 
     fn spec_changed(&self, new: &dyn Object, old: &dyn Object) -> bool {
         match (get::<K>(new), get::<K>(old)) {
-            (Some(new), Some(old)) => K::spec_changed(new, old),
+            (Some(new), Some(old)) => K::GENERATIONS && K::spec_changed(new, old),
             _ => false,
         }
     }

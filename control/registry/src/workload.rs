@@ -24,15 +24,32 @@ pub(crate) const IMAGES: Column = table::wide("Images", "Images referenced by ea
 /// The selector.
 pub(crate) const SELECTOR: Column = table::wide("Selector", "Which pods belong to it.");
 
+/// What upstream's messages call a kind.
+#[derive(Clone, Copy)]
+pub(crate) struct Called {
+    /// Where its selector is empty.
+    pub(crate) selector: &'static str,
+    /// Where its template has a deadline.
+    pub(crate) template: &'static str,
+}
+
+/// Deployments and ReplicaSets.
+pub(crate) const REPLICAS: Called = Called { selector: "deployment", template: "ReplicaSet" };
+
+/// Fills in the defaults of a pod template.
+pub(crate) fn default_template(template: &mut PodTemplateSpec) {
+    pod_spec::default_spec(template.spec.get_or_insert_default());
+}
+
 /// Cells for [`CONTAINERS`], [`IMAGES`] and [`SELECTOR`].
-pub(crate) fn wide_cells(template: Option<&PodTemplateSpec>, selector: &ApiSelector) -> [Cell; 3] {
+pub(crate) fn wide_cells(template: Option<&PodTemplateSpec>, selector: String) -> [Cell; 3] {
     let containers = template.and_then(|template| template.spec.as_ref()).map(|spec| spec.containers.as_slice());
     let join = |parts: Vec<&str>| Cell::from(parts.join(","));
     let containers = containers.unwrap_or_default();
     [
         join(containers.iter().map(|container| container.name.as_str()).collect()),
         join(containers.iter().map(|container| container.image.as_deref().unwrap_or_default()).collect()),
-        Cell::from(selector_text(selector)),
+        Cell::from(selector),
     ]
 }
 
@@ -58,39 +75,56 @@ pub(crate) fn validate_selected_template(
     path: &Path<'_>,
     selector: &ApiSelector,
     template: Option<&PodTemplateSpec>,
+    called: Called,
 ) {
-    let json = |value: &ApiSelector| serde_json::to_value(value).unwrap_or_default();
-    let at = path.child("selector");
-    validate_label_selector(errors, &at, selector);
-    let empty = selector.match_labels.as_ref().is_none_or(BTreeMap::is_empty)
-        && selector.match_expressions.as_ref().is_none_or(Vec::is_empty);
-    if empty {
-        errors.invalid(&at, json(selector), "empty selector is invalid for deployment");
-    }
+    validate_selector(errors, &path.child("selector"), selector, called);
     let path = path.child("template");
     let Some(template) = template else {
         errors.required(&path, "");
         return;
     };
-    match LabelSelector::from_api(selector) {
-        Err(_) => errors.invalid(&at, json(selector), "invalid label selector"),
-        Ok(selector) => {
-            let labels = template.metadata.as_ref().and_then(|meta| meta.labels.as_ref());
-            if !selector.is_everything() && !selector.matches(labels) {
-                let value = serde_json::to_value(labels).unwrap_or_default();
-                errors.invalid(&path.child("metadata.labels"), value, "`selector` does not match template `labels`");
-            }
-        }
-    }
+    validate_selection(errors, &path, LabelSelector::from_api(selector).ok().as_ref(), template);
     validate_template(errors, &path, template);
-    let spec = path.child("spec");
+    validate_runs_for_ever(errors, &path.child("spec"), template, called);
+}
+
+/// A selector of pods, which must say something.
+pub(crate) fn validate_selector(errors: &mut Errors, path: &Path<'_>, selector: &ApiSelector, called: Called) {
+    let json = |value: &ApiSelector| serde_json::to_value(value).unwrap_or_default();
+    validate_label_selector(errors, path, selector);
+    let empty = selector.match_labels.as_ref().is_none_or(BTreeMap::is_empty)
+        && selector.match_expressions.as_ref().is_none_or(Vec::is_empty);
+    if empty {
+        errors.invalid(path, json(selector), &format!("empty selector is invalid for {}", called.selector));
+    }
+    if LabelSelector::from_api(selector).is_err() {
+        errors.invalid(path, json(selector), "invalid label selector");
+    }
+}
+
+/// Whether a selector selects the pods of a template.
+pub(crate) fn validate_selection(
+    errors: &mut Errors,
+    path: &Path<'_>,
+    selector: Option<&LabelSelector>,
+    template: &PodTemplateSpec,
+) {
+    let labels = template.metadata.as_ref().and_then(|meta| meta.labels.as_ref());
+    if selector.is_some_and(|selector| !selector.is_everything() && !selector.matches(labels)) {
+        let value = serde_json::to_value(labels).unwrap_or_default();
+        errors.invalid(&path.child("metadata.labels"), value, "`selector` does not match template `labels`");
+    }
+}
+
+/// A template whose pods are started anew whatever happens.
+pub(crate) fn validate_runs_for_ever(errors: &mut Errors, path: &Path<'_>, template: &PodTemplateSpec, called: Called) {
     let policy = template.spec.as_ref().and_then(|spec| spec.restart_policy.as_deref()).unwrap_or_default();
     if matches!(policy, "OnFailure" | "Never") {
-        errors.not_supported(&spec.child("restartPolicy"), policy, &["Always"]);
+        errors.not_supported(&path.child("restartPolicy"), policy, &["Always"]);
     }
     if template.spec.as_ref().is_some_and(|spec| spec.active_deadline_seconds.is_some()) {
-        let detail = "activeDeadlineSeconds in ReplicaSet is not Supported";
-        errors.forbidden(&spec.child("activeDeadlineSeconds"), detail);
+        let detail = format!("activeDeadlineSeconds in {} is not Supported", called.template);
+        errors.forbidden(&path.child("activeDeadlineSeconds"), &detail);
     }
 }
 
@@ -114,6 +148,15 @@ pub(crate) fn validate_share(errors: &mut Errors, path: &Path<'_>, share: &IntOr
                 errors.invalid(path, text.as_str(), &names::percent_rule());
             }
         }
+    }
+}
+
+/// A share of at most all.
+pub(crate) fn validate_share_of_whole(errors: &mut Errors, path: &Path<'_>, share: Option<&IntOrString>) {
+    if let Some(IntOrString::String(text)) = share
+        && names::percent(text).is_some_and(|percent| percent > 100)
+    {
+        errors.invalid(path, text.as_str(), "must not be greater than 100%");
     }
 }
 
@@ -143,5 +186,14 @@ pub(crate) fn validate_counts(errors: &mut Errors, counts: &[(&str, Option<i32>)
         if *name == "availableReplicas" && count > ready {
             errors.invalid(&path, count, "cannot be greater than readyReplicas");
         }
+    }
+}
+
+/// The count of names that were taken, which only rises.
+pub(crate) fn validate_collisions(errors: &mut Errors, now: Option<i32>, before: Option<i32>) {
+    let path = Path::root("status.collisionCount");
+    not_negative(errors, &path, now.map(i64::from));
+    if before.is_some_and(|before| now.is_none_or(|now| now < before)) {
+        errors.invalid(&path, now.unwrap_or(0), "cannot be decremented");
     }
 }

@@ -5,13 +5,11 @@ use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus, DeploymentStrateg
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::field::{Errors, Path};
-use crate::kind::Kind;
-use crate::names;
+use crate::kind::{Kind, with_status};
 use crate::patch::{self, Type};
-use crate::pod_spec;
 use crate::strategy::{Cell, Column, FieldError, Scale, Subresource};
 use crate::table;
-use crate::workload::{self, not_negative};
+use crate::workload::{self, REPLICAS, not_negative};
 
 /// Deployments.
 pub(crate) struct Deployments;
@@ -51,23 +49,16 @@ impl Kind for Deployments {
             rolling.max_unavailable.get_or_insert_with(quarter);
             rolling.max_surge.get_or_insert_with(quarter);
         }
-        pod_spec::default_spec(spec.template.spec.get_or_insert_default());
+        workload::default_template(&mut spec.template);
     }
 
-    fn set_status(object: &mut Deployment, from: Option<&Deployment>) {
-        object.status = Some(from.and_then(|from| from.status.clone()).unwrap_or_default());
-    }
-
-    fn prepare_for_create(object: &mut Deployment) {
-        object.metadata.generation = Some(1);
-        Self::set_status(object, None);
-    }
+    with_status!(Deployment);
 
     fn validate(object: &Deployment) -> Vec<FieldError> {
         let mut errors = Errors::new();
         let (path, spec) = (Path::root("spec"), &object.spec);
         not_negative(&mut errors, &path.child("replicas"), spec.replicas.map(i64::from));
-        workload::validate_selected_template(&mut errors, &path, &spec.selector, Some(&spec.template));
+        workload::validate_selected_template(&mut errors, &path, &spec.selector, Some(&spec.template), REPLICAS);
         validate_strategy(&mut errors, &path.child("strategy"), &spec.strategy.clone().unwrap_or_default());
         not_negative(&mut errors, &path.child("minReadySeconds"), spec.min_ready_seconds.map(i64::from));
         not_negative(&mut errors, &path.child("revisionHistoryLimit"), spec.revision_history_limit.map(i64::from));
@@ -84,10 +75,7 @@ impl Kind for Deployments {
     fn validate_update(new: &Deployment, old: &Deployment) -> Vec<FieldError> {
         let mut errors = Errors::new();
         errors.extend(Self::validate(new));
-        if new.spec.selector != old.spec.selector {
-            let value = serde_json::to_value(&new.spec.selector).unwrap_or_default();
-            errors.invalid(&Path::root("spec.selector"), value, "field is immutable");
-        }
+        errors.immutable(&Path::root("spec.selector"), &new.spec.selector, &old.spec.selector);
         errors.into_vec()
     }
 
@@ -95,16 +83,11 @@ impl Kind for Deployments {
         let mut errors = Errors::new();
         let (status, was) = (new.status.clone().unwrap_or_default(), old.status.clone().unwrap_or_default());
         validate_status(&mut errors, &status);
-        if let Some(before) = was.collision_count {
-            let path = Path::root("status.collisionCount");
-            match status.collision_count {
-                Some(count) if count < before => errors.invalid(&path, count, "cannot be decremented"),
-                None => errors.invalid(&path, serde_json::Value::Null, "cannot be decremented"),
-                Some(_) => {}
-            }
-        }
+        workload::validate_collisions(&mut errors, status.collision_count, was.collision_count);
         errors.into_vec()
     }
+
+    const GENERATIONS: bool = true;
 
     fn spec_changed(new: &Deployment, old: &Deployment) -> bool {
         new.spec != old.spec || new.metadata.annotations != old.metadata.annotations
@@ -132,7 +115,7 @@ impl Kind for Deployments {
             Cell::from(status.available_replicas.unwrap_or(0)),
             table::age(&object.metadata, now),
         ];
-        cells.extend(workload::wide_cells(Some(&object.spec.template), &object.spec.selector));
+        cells.extend(workload::wide_cells(Some(&object.spec.template), workload::selector_text(&object.spec.selector)));
         cells
     }
 }
@@ -154,11 +137,7 @@ fn validate_strategy(errors: &mut Errors, path: &Path<'_>, strategy: &Deployment
             if workload::is_zero(unavailable) && workload::is_zero(surge) {
                 errors.invalid(&path, workload::share_value(unavailable), "may not be 0 when `maxSurge` is 0");
             }
-            if let Some(IntOrString::String(text)) = unavailable
-                && names::percent(text).is_some_and(|percent| percent > 100)
-            {
-                errors.invalid(&path, text.as_str(), "must not be greater than 100%");
-            }
+            workload::validate_share_of_whole(errors, &path, unavailable);
         }
         _ => {
             let value = serde_json::to_value(strategy).unwrap_or_default();
@@ -179,7 +158,6 @@ fn validate_status(errors: &mut Errors, status: &DeploymentStatus) {
     ];
     let (replicas, ready) = (status.replicas.unwrap_or(0), status.ready_replicas.unwrap_or(0));
     workload::validate_counts(errors, &counts, replicas, ready);
-    not_negative(errors, &Path::root("status.collisionCount"), status.collision_count.map(i64::from));
 }
 
 #[cfg(test)]

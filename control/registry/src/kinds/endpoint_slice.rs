@@ -38,10 +38,6 @@ impl Kind for EndpointSlices {
         }
     }
 
-    fn prepare_for_create(object: &mut EndpointSlice) {
-        object.metadata.generation = Some(1);
-    }
-
     fn validate(object: &EndpointSlice) -> Vec<FieldError> {
         let mut errors = Errors::new();
         let path = Path::root("addressType");
@@ -72,6 +68,8 @@ impl Kind for EndpointSlices {
         }
         errors.into_vec()
     }
+
+    const GENERATIONS: bool = true;
 
     fn spec_changed(new: &EndpointSlice, old: &EndpointSlice) -> bool {
         new.ports != old.ports || new.endpoints != old.endpoints || new.address_type != old.address_type

@@ -6,7 +6,7 @@ use k8s_openapi::api::networking::v1::{IPBlock, NetworkPolicy, NetworkPolicyPeer
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::field::{Errors, Path};
-use crate::kind::Kind;
+use crate::kind::{Kind, with_generations};
 use crate::metadata::validate_label_selector;
 use crate::names;
 use crate::strategy::{Cell, Column, FieldError};
@@ -42,10 +42,6 @@ impl Kind for NetworkPolicies {
         }
     }
 
-    fn prepare_for_create(object: &mut NetworkPolicy) {
-        object.metadata.generation = Some(1);
-    }
-
     fn validate(object: &NetworkPolicy) -> Vec<FieldError> {
         let mut errors = Errors::new();
         let spec = object.spec.clone().unwrap_or_default();
@@ -67,9 +63,7 @@ impl Kind for NetworkPolicies {
         errors.into_vec()
     }
 
-    fn spec_changed(new: &NetworkPolicy, old: &NetworkPolicy) -> bool {
-        new.spec != old.spec
-    }
+    with_generations!(NetworkPolicy);
 
     fn row(object: &NetworkPolicy, now: Timestamp) -> Vec<Cell> {
         let selector = object.spec.as_ref().and_then(|spec| spec.pod_selector.clone()).unwrap_or_default();

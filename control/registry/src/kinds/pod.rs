@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodCondition, PodIP, PodSpec, PodStatus, Toleration};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use crate::kind::Kind;
+use crate::kind::{Kind, with_generations};
 use crate::patch::{self, Type};
 use crate::pod_spec;
 use crate::strategy::{Cell, Column, FieldError, Subresource};
@@ -52,7 +52,6 @@ impl Kind for Pods {
     }
 
     fn prepare_for_create(object: &mut Pod) {
-        object.metadata.generation = Some(1);
         let spec = object.spec.get_or_insert_default();
         admit(spec);
         // A negative grace period has ever meant the shortest one.
@@ -82,9 +81,7 @@ impl Kind for Pods {
         new.metadata.managed_fields = meta.managed_fields;
     }
 
-    fn spec_changed(new: &Pod, old: &Pod) -> bool {
-        new.spec != old.spec
-    }
+    with_generations!(Pod);
 
     fn grace_period_seconds(object: &Pod, requested: Option<i64>) -> i64 {
         let spec = object.spec.as_ref();

@@ -4,12 +4,23 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 
 use crate::field::{Errors, Path};
-use crate::kind::Kind;
+use crate::kind::{Kind, with_generations, with_status};
 use crate::patch::{self, Type};
-use crate::pod_spec;
 use crate::strategy::{Cell, Column, FieldError, Scale, Subresource};
 use crate::table;
-use crate::workload::{self, not_negative};
+use crate::workload::{self, REPLICAS, not_negative};
+
+/// Columns of kinds that keep a number of pods.
+pub(super) const COLUMNS: &[Column] = &[
+    table::NAME,
+    table::number("Desired", "How many pods are wanted."),
+    table::number("Current", "How many pods there are."),
+    table::number("Ready", "How many pods are ready."),
+    table::AGE,
+    workload::CONTAINERS,
+    workload::IMAGES,
+    workload::SELECTOR,
+];
 
 /// ReplicaSets.
 pub(crate) struct ReplicaSets;
@@ -21,51 +32,31 @@ impl Kind for ReplicaSets {
     const SHORT_NAMES: &'static [&'static str] = &["rs"];
     const CATEGORIES: &'static [&'static str] = &["all"];
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::Status, Subresource::Scale];
-    const COLUMNS: &'static [Column] = &[
-        table::NAME,
-        table::number("Desired", "How many pods are wanted."),
-        table::number("Current", "How many pods there are."),
-        table::number("Ready", "How many pods are ready."),
-        table::AGE,
-        workload::CONTAINERS,
-        workload::IMAGES,
-        workload::SELECTOR,
-    ];
+    const COLUMNS: &'static [Column] = COLUMNS;
     const FIELDS: &'static [&'static str] = &["metadata.name", "metadata.namespace", "status.replicas"];
     const PATCH: &'static Type = &patch::REPLICA_SET;
 
     fn default(object: &mut ReplicaSet) {
         object.spec.replicas.get_or_insert(1);
-        if let Some(template) = &mut object.spec.template {
-            pod_spec::default_spec(template.spec.get_or_insert_default());
-        }
+        object.spec.template.as_mut().map(workload::default_template);
     }
 
-    fn set_status(object: &mut ReplicaSet, from: Option<&ReplicaSet>) {
-        object.status = Some(from.and_then(|from| from.status.clone()).unwrap_or_default());
-    }
-
-    fn prepare_for_create(object: &mut ReplicaSet) {
-        object.metadata.generation = Some(1);
-        Self::set_status(object, None);
-    }
+    with_status!(ReplicaSet);
+    with_generations!(ReplicaSet);
 
     fn validate(object: &ReplicaSet) -> Vec<FieldError> {
         let mut errors = Errors::new();
         let (path, spec) = (Path::root("spec"), &object.spec);
         not_negative(&mut errors, &path.child("replicas"), spec.replicas.map(i64::from));
         not_negative(&mut errors, &path.child("minReadySeconds"), spec.min_ready_seconds.map(i64::from));
-        workload::validate_selected_template(&mut errors, &path, &spec.selector, spec.template.as_ref());
+        workload::validate_selected_template(&mut errors, &path, &spec.selector, spec.template.as_ref(), REPLICAS);
         errors.into_vec()
     }
 
     fn validate_update(new: &ReplicaSet, old: &ReplicaSet) -> Vec<FieldError> {
         let mut errors = Errors::new();
         errors.extend(Self::validate(new));
-        if new.spec.selector != old.spec.selector {
-            let value = serde_json::to_value(&new.spec.selector).unwrap_or_default();
-            errors.invalid(&Path::root("spec.selector"), value, "field is immutable");
-        }
+        errors.immutable(&Path::root("spec.selector"), &new.spec.selector, &old.spec.selector);
         errors.into_vec()
     }
 
@@ -82,10 +73,6 @@ impl Kind for ReplicaSets {
         ];
         workload::validate_counts(&mut errors, &counts, status.replicas, status.ready_replicas.unwrap_or(0));
         errors.into_vec()
-    }
-
-    fn spec_changed(new: &ReplicaSet, old: &ReplicaSet) -> bool {
-        new.spec != old.spec
     }
 
     fn scale(object: &ReplicaSet) -> Option<Scale> {
@@ -109,7 +96,10 @@ impl Kind for ReplicaSets {
             Cell::from(status.ready_replicas.unwrap_or(0)),
             table::age(&object.metadata, now),
         ];
-        cells.extend(workload::wide_cells(object.spec.template.as_ref(), &object.spec.selector));
+        cells.extend(workload::wide_cells(
+            object.spec.template.as_ref(),
+            workload::selector_text(&object.spec.selector),
+        ));
         cells
     }
 

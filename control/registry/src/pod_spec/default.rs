@@ -6,6 +6,9 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
+use crate::field::default_text as set;
+use crate::volume_claim;
+
 const FILE_MODE: i32 = 0o644;
 const TOKEN_EXPIRATION_SECONDS: i64 = 3600;
 const GRACE_PERIOD_SECONDS: i64 = 30;
@@ -164,7 +167,7 @@ fn default_volume(volume: &mut Volume) {
         set(&mut source.pull_policy, pull_policy(source.reference.as_deref().unwrap_or_default()));
     }
     if let Some(claim) = volume.ephemeral.as_mut().and_then(|source| source.volume_claim_template.as_mut()) {
-        set(&mut claim.spec.volume_mode, "Filesystem");
+        volume_claim::default_spec(&mut claim.spec);
     }
 }
 
@@ -180,13 +183,6 @@ fn default_projection(projection: &mut VolumeProjection) {
 
 fn has_no_source(volume: &Volume) -> bool {
     *volume == Volume { name: volume.name.clone(), ..Default::default() }
-}
-
-/// Sets a string that is absent or empty.
-fn set(field: &mut Option<String>, default: &str) {
-    if field.as_deref().unwrap_or_default().is_empty() {
-        *field = Some(default.to_owned());
-    }
 }
 
 #[cfg(test)]

@@ -12,6 +12,8 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::core::v1::{Container, PodSecurityContext, PodSpec};
 
 pub(crate) use resources::validate_quantity;
+pub(crate) use scheduling::{validate_node_selector, validate_tolerations};
+pub(crate) use volume::validate_host_path;
 
 use crate::field::{Errors, Path};
 use crate::metadata::validate_labels;

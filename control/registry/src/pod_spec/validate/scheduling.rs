@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::{
-    Affinity, NodeSelectorTerm, PodAffinityTerm, PodSpec, Toleration, TopologySpreadConstraint, WeightedPodAffinityTerm,
+    Affinity, NodeSelector, NodeSelectorTerm, PodAffinityTerm, PodSpec, Toleration, TopologySpreadConstraint,
+    WeightedPodAffinityTerm,
 };
 
 use crate::field::{Errors, Path};
@@ -35,7 +36,7 @@ pub(super) fn validate_scheduling(errors: &mut Errors, path: &Path<'_>, spec: &P
 }
 
 /// Tolerations of taints.
-fn validate_tolerations(errors: &mut Errors, path: &Path<'_>, tolerations: &[Toleration]) {
+pub(crate) fn validate_tolerations(errors: &mut Errors, path: &Path<'_>, tolerations: &[Toleration]) {
     for (i, toleration) in tolerations.iter().enumerate() {
         let path = path.index(i);
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
@@ -79,14 +80,7 @@ fn validate_affinity(errors: &mut Errors, path: &Path<'_>, affinity: &Affinity) 
     if let Some(node) = &affinity.node_affinity {
         let path = path.child("nodeAffinity");
         if let Some(required) = &node.required_during_scheduling_ignored_during_execution {
-            let path = path.child(REQUIRED);
-            let path = path.child("nodeSelectorTerms");
-            if required.node_selector_terms.is_empty() {
-                errors.required(&path, "must have at least one node selector term");
-            }
-            for (i, term) in required.node_selector_terms.iter().enumerate() {
-                validate_node_term(errors, &path.index(i), term);
-            }
+            validate_node_selector(errors, &path.child(REQUIRED), required);
         }
         let preferred = node.preferred_during_scheduling_ignored_during_execution.iter().flatten();
         for (i, term) in preferred.enumerate() {
@@ -120,6 +114,17 @@ fn validate_affinity(errors: &mut Errors, path: &Path<'_>, affinity: &Affinity) 
             validate_weight(errors, &path, *weight);
             validate_pod_term(errors, &path.child("podAffinityTerm"), pod_affinity_term);
         }
+    }
+}
+
+/// Terms of which a node must match one.
+pub(crate) fn validate_node_selector(errors: &mut Errors, path: &Path<'_>, selector: &NodeSelector) {
+    let path = path.child("nodeSelectorTerms");
+    if selector.node_selector_terms.is_empty() {
+        errors.required(&path, "must have at least one node selector term");
+    }
+    for (i, term) in selector.node_selector_terms.iter().enumerate() {
+        validate_node_term(errors, &path.index(i), term);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::api::core::v1::{DownwardAPIVolumeFile, KeyToPath, Volume, VolumeProjection};
+use k8s_openapi::api::core::v1::{DownwardAPIVolumeFile, HostPathVolumeSource, KeyToPath, Volume, VolumeProjection};
 use serde_json::Value;
 
 use super::container::validate_inner_path;
@@ -48,18 +48,7 @@ fn validate_source(errors: &mut Errors, path: &Path<'_>, volume: &Volume) {
         errors.forbidden(&path.child("emptyDir.sizeLimit"), "SizeLimit field must be a valid resource quantity");
     }
     if let Some(source) = &volume.host_path {
-        let at = path.child("hostPath.path");
-        if source.path.is_empty() {
-            errors.required(&at, "");
-        } else if source.path.split('/').any(|part| part == "..") {
-            errors.invalid(&at, source.path.as_str(), "must not contain '..'");
-        }
-        let kind = source.type_.as_deref().unwrap_or_default();
-        let supported =
-            ["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
-        if !supported.contains(&kind) {
-            errors.not_supported(&path.child("hostPath.type"), kind, &supported);
-        }
+        validate_host_path(errors, &path.child("hostPath"), source);
     }
     if let Some(source) = &volume.secret {
         let path = path.child("secret");
@@ -91,6 +80,22 @@ fn validate_source(errors: &mut Errors, path: &Path<'_>, volume: &Volume) {
     }
     if volume.persistent_volume_claim.as_ref().is_some_and(|source| source.claim_name.is_empty()) {
         errors.required(&path.child("persistentVolumeClaim.claimName"), "");
+    }
+}
+
+/// A path of the node's.
+pub(crate) fn validate_host_path(errors: &mut Errors, path: &Path<'_>, source: &HostPathVolumeSource) {
+    let at = path.child("path");
+    if source.path.is_empty() {
+        errors.required(&at, "");
+    } else if source.path.split('/').any(|part| part == "..") {
+        errors.invalid(&at, source.path.as_str(), "must not contain '..'");
+    }
+    let kind = source.type_.as_deref().unwrap_or_default();
+    let supported =
+        ["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
+    if !supported.contains(&kind) {
+        errors.not_supported(&path.child("type"), kind, &supported);
     }
 }
 
