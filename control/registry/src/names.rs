@@ -268,6 +268,44 @@ pub(crate) fn percent_rule() -> String {
     pattern("a valid percent string must be a numeric string followed by an ending '%'", "[0-9]+%", &["1%", "93%"])
 }
 
+/// A subdomain whose first label is a wildcard.
+#[must_use]
+pub(crate) fn wildcard_subdomain(value: &str) -> Vec<String> {
+    let ok = value.strip_prefix("*.").is_some_and(|rest| rest.split('.').all(|label| is_label(label, lower_or_digit)));
+    checked(value, SUBDOMAIN_BYTES_MAX, ok, || {
+        pattern(
+            "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of \
+             lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character",
+            "\\*\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*",
+            &["*.example.com"],
+        )
+    })
+}
+
+/// A segment of a path.
+#[must_use]
+pub(crate) fn path_segment(value: &str) -> Vec<String> {
+    if matches!(value, "." | "..") {
+        return vec![format!("may not be '{value}'")];
+    }
+    let taken = ["/", "%"].into_iter().filter(|taken| value.contains(taken));
+    taken.map(|taken| format!("may not contain '{taken}'")).collect()
+}
+
+/// A path in a domain: `example.com/name`.
+pub(crate) fn validate_domain_path(errors: &mut Errors, path: &Path<'_>, value: &str) {
+    if value.is_empty() {
+        errors.required(path, "");
+        return;
+    }
+    match value.split_once('/') {
+        Some((domain, rest)) if !domain.is_empty() && !rest.is_empty() => {
+            errors.invalid_each(path, domain, dns1123_subdomain(domain));
+        }
+        _ => errors.invalid(path, value, "must be a domain-prefixed path (such as \"acme.io/foo\")"),
+    }
+}
+
 /// The name of a CSI driver.
 pub(crate) fn validate_csi_driver(errors: &mut Errors, path: &Path<'_>, name: &str) {
     if name.is_empty() {

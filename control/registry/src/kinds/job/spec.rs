@@ -55,7 +55,10 @@ pub(crate) fn validate_spec(errors: &mut Errors, path: &Path<'_>, spec: &JobSpec
         errors.required(&path.child("backoffLimitPerIndex"), "when maxFailedIndexes is specified");
     }
     if let Some(manager) = spec.managed_by.as_deref() {
-        validate_manager(errors, &path.child("managedBy"), manager);
+        names::validate_domain_path(errors, &path.child("managedBy"), manager);
+        if manager.len() > MANAGED_BY_BYTES_MAX {
+            errors.too_long(&path.child("managedBy"), MANAGED_BY_BYTES_MAX);
+        }
     }
     validate_indexes(errors, path, spec);
     policy::validate(errors, path, spec);
@@ -70,19 +73,6 @@ pub(crate) fn validate_spec(errors: &mut Errors, path: &Path<'_>, spec: &JobSpec
         "OnFailure" => {}
         "" | "Always" => errors.required(&at, "valid values: \"OnFailure\", \"Never\""),
         other => errors.not_supported(&at, other, &["OnFailure", "Never"]),
-    }
-}
-
-/// The name of another controller than the built-in one: `example.com/name`.
-fn validate_manager(errors: &mut Errors, path: &Path<'_>, manager: &str) {
-    match manager.split_once('/') {
-        Some((domain, rest)) if !domain.is_empty() && !rest.is_empty() => {
-            errors.invalid_each(path, domain, names::dns1123_subdomain(domain));
-        }
-        _ => errors.invalid(path, manager, "must be a domain-prefixed path (such as \"acme.io/foo\")"),
-    }
-    if manager.len() > MANAGED_BY_BYTES_MAX {
-        errors.too_long(path, MANAGED_BY_BYTES_MAX);
     }
 }
 
