@@ -1,14 +1,26 @@
-//! What may be refused although it is allowed and valid.
+//! What a write passes besides validation: plugins after upstream's, by its names and in its order.
+//!
+//! Two phases: plugins first change an object (after its defaults, before it is prepared and validated), then others refuse it
+//! (after validation). Each is a plain function over a [`Request`]; what it needs to know of other objects it reads from the watch
+//! cache. Calls to webhooks follow the plugins of their phase; what a quota is charged follows all of them.
 
-use std::future::Future;
-use std::pin::Pin;
+mod certificates;
+mod lifecycle;
+mod limits;
+mod node;
+mod podsecurity;
+mod priority;
+mod quota;
+mod storage;
+mod tolerations;
 
-use serde_json::Value;
-use skep_registry::Registry;
+use skep_registry::{Object, Registry};
+
+pub(crate) use self::quota::Charge;
 
 use crate::served::Served;
 use crate::status::ApiError;
-use crate::write::{Target, Writer};
+use crate::write::{Asked, Target, Writer};
 
 /// What is about to be done to an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,57 +30,98 @@ pub(crate) enum Operation {
     Delete,
 }
 
-pub(crate) type Verdict<'a> = Pin<Box<dyn Future<Output = Result<(), ApiError>> + Send + 'a>>;
-
-/// One check in the chain that every write passes, after defaulting and before validation.
-pub(crate) trait Admission: Send + Sync {
-    fn admit<'a>(&'a self, writer: &'a Writer, operation: Operation, target: &'a Target) -> Verdict<'a>;
+/// One write, as plugins see it.
+#[derive(Clone, Copy)]
+pub(crate) struct Request<'a> {
+    pub writer: &'a Writer,
+    pub asked: &'a Asked,
+    pub operation: Operation,
+    pub target: &'a Target,
+    /// As it is now, if it is there.
+    pub old: Option<&'a dyn Object>,
 }
 
-/// Nothing is created in a namespace that is missing or going, and some namespaces stay.
-pub(crate) struct NamespaceLifecycle {
-    namespaces: Option<Served>,
-}
-
-/// Without these a cluster does not work.
-const IMMORTAL: [&str; 3] = ["default", "kube-system", "kube-public"];
-
-impl NamespaceLifecycle {
-    pub(crate) fn new(registry: &Registry) -> Self {
-        Self { namespaces: Served::find(registry, "", "v1", "namespaces") }
+impl Request<'_> {
+    /// Whether it is about the objects of a resource themselves.
+    pub(crate) fn is_for(&self, group: &str, plural: &str) -> bool {
+        let served = &self.target.served;
+        self.asked.subresource.is_empty() && served.group == group && served.plural == plural
     }
 
-    fn check(&self, writer: &Writer, operation: Operation, target: &Target) -> Result<(), ApiError> {
-        let Some(namespaces) = &self.namespaces else { return Ok(()) };
-        match operation {
-            Operation::Delete if target.served.index() == namespaces.index() => {
-                if IMMORTAL.contains(&target.name.as_str()) {
-                    let why = "this namespace may not be deleted";
-                    return Err(ApiError::forbidden("namespaces", "", &target.name, why));
-                }
-                Ok(())
-            }
-            Operation::Create => match &target.namespace {
-                Some(namespace) => check_create(writer, namespaces, target, namespace),
-                None => Ok(()),
-            },
-            Operation::Update | Operation::Delete => Ok(()),
+    /// The refusal that plugins give; `why` follows `… is forbidden: `.
+    pub(crate) fn forbidden(&self, why: &str) -> ApiError {
+        ApiError::forbidden(&self.target.served.plural, &self.target.served.group, &self.target.name, why)
+    }
+}
+
+/// Fills in what the client left open, or refuses.
+type Mutate = fn(&Request<'_>, &mut dyn Object) -> Result<(), ApiError>;
+/// Refuses. There is no object where one is deleted.
+type Validate = fn(&Request<'_>, Option<&dyn Object>) -> Result<(), ApiError>;
+
+/// Changing plugins, by upstream's names. They are not asked about deletions.
+const MUTATING: &[(&str, Mutate)] = &[
+    ("NamespaceLifecycle", lifecycle::admit),
+    ("LimitRanger", limits::fill),
+    ("TaintNodesByCondition", node::taint),
+    ("Priority", priority::fill),
+    ("DefaultTolerationSeconds", tolerations::fill),
+    ("DefaultStorageClass", storage::fill_class),
+];
+
+/// Refusing plugins, by upstream's names.
+const VALIDATING: &[(&str, Validate)] = &[
+    ("NamespaceLifecycle", lifecycle::keep),
+    ("LimitRanger", limits::check),
+    ("PodSecurity", podsecurity::check),
+    ("Priority", priority::check),
+    ("PersistentVolumeClaimResize", storage::check_growth),
+    ("CertificateSubjectRestriction", certificates::check_subject),
+];
+
+/// What plugins look up, by resource; those that are not served have nothing to say.
+pub(crate) struct Admission {
+    limit_ranges: Option<Served>,
+    namespaces: Option<Served>,
+    pods: Option<Served>,
+    priority_classes: Option<Served>,
+    resource_quotas: Option<Served>,
+    storage_classes: Option<Served>,
+    turns: quota::Turns,
+}
+
+impl Admission {
+    pub(crate) fn new(registry: &Registry) -> Self {
+        let find = |group, plural| Served::find(registry, group, "v1", plural);
+        Self {
+            limit_ranges: find("", "limitranges"),
+            namespaces: find("", "namespaces"),
+            pods: find("", "pods"),
+            priority_classes: find("scheduling.k8s.io", "priorityclasses"),
+            resource_quotas: find("", "resourcequotas"),
+            storage_classes: find("storage.k8s.io", "storageclasses"),
+            turns: quota::Turns::default(),
         }
     }
+
+    /// The first phase.
+    pub(crate) fn mutate(&self, request: &Request<'_>, object: &mut dyn Object) -> Result<(), ApiError> {
+        for (plugin, mutate) in MUTATING {
+            mutate(request, object).inspect_err(|error| refused(request, plugin, error))?;
+        }
+        Ok(())
+    }
+
+    /// The second phase.
+    pub(crate) fn validate(&self, request: &Request<'_>, object: Option<&dyn Object>) -> Result<(), ApiError> {
+        for (plugin, validate) in VALIDATING {
+            validate(request, object).inspect_err(|error| refused(request, plugin, error))?;
+        }
+        Ok(())
+    }
 }
 
-fn check_create(writer: &Writer, namespaces: &Served, target: &Target, namespace: &str) -> Result<(), ApiError> {
-    let found = writer.cache.get(namespaces, namespace);
-    let Some(found) = found else { return Err(ApiError::not_found("namespaces", "", namespace)) };
-    let terminating = found.value().pointer("/metadata/deletionTimestamp").is_some_and(Value::is_string);
-    if terminating {
-        return Err(ApiError::namespace_terminating(&target.served, &target.name, namespace));
-    }
-    Ok(())
-}
-
-impl Admission for NamespaceLifecycle {
-    fn admit<'a>(&'a self, writer: &'a Writer, operation: Operation, target: &'a Target) -> Verdict<'a> {
-        Box::pin(std::future::ready(self.check(writer, operation, target)))
-    }
+fn refused(request: &Request<'_>, plugin: &str, error: &ApiError) {
+    let user = &request.asked.who.user;
+    tracing::debug!(plugin, user, key = request.target.key(), %error, "write is not admitted");
 }

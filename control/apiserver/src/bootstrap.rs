@@ -11,9 +11,23 @@ use crate::object::decode;
 use crate::options::{Error, Options};
 use crate::served::Served;
 use crate::status::ApiError;
-use crate::write::{self, Part, Target, Writer};
+use crate::write::{self, Asked, Part, Target, Writer};
 
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+
+/// Pods that the cluster itself cannot do without, and how they rank among all others.
+const PRIORITIES: [(&str, i32, &str); 2] = [
+    (
+        "system-node-critical",
+        2_000_001_000,
+        "Used for system critical pods that must not be moved from their current node.",
+    ),
+    (
+        "system-cluster-critical",
+        2_000_000_000,
+        "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
+    ),
+];
 
 /// How often what was removed or changed is put right, as upstream does it.
 const EVERY: Duration = Duration::from_secs(10);
@@ -28,11 +42,21 @@ pub(crate) async fn keep(writer: Arc<Writer>, registry: Arc<Registry>, options: 
     }
 }
 
-/// Creates the system namespaces and, if an address is advertised, the Service `kubernetes` with its endpoint.
+/// Creates the system namespaces and priority classes and, if an address is advertised, the Service `kubernetes` with its endpoint.
 pub(crate) async fn ensure(writer: &Writer, registry: &Arc<Registry>, options: &Options) -> Result<(), Error> {
     for name in NAMESPACES {
         let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
         ensure_object(writer, registry, ("", "namespaces"), &object, false).await?;
+    }
+    for (name, value, description) in PRIORITIES {
+        let object = json!({
+            "apiVersion": "scheduling.k8s.io/v1",
+            "kind": "PriorityClass",
+            "metadata": {"name": name},
+            "value": value,
+            "description": description,
+        });
+        ensure_object(writer, registry, ("scheduling.k8s.io", "priorityclasses"), &object, false).await?;
     }
     let Some(address) = options.advertise else { return Ok(()) };
     ensure_object(writer, registry, ("", "services"), &service(options, address), false).await?;
@@ -117,15 +141,16 @@ async fn ensure_target(writer: &Writer, target: &Target, object: &Value, replace
     let bytes = object.to_string();
     let decoded = decode(&target.served, bytes.as_bytes())
         .ok_or_else(|| ApiError::internal(&"it is not of the registered type"))?;
+    let asked = Asked::by_server();
     match writer.current(target).await {
         Ok(_) if replace => {
             let mut change = |_: &_, _: &_| Ok(decoded.clone_object());
-            write::update(writer, target, Part::Main, false, &mut change).await.map(|_| ())
+            write::update(writer, &asked, target, Part::Main, &mut change).await.map(|_| ())
         }
         Ok(_) => Ok(()),
         Err(error) if error.code() == http::StatusCode::NOT_FOUND => {
             let namespace = target.namespace.as_deref();
-            match write::create(writer, &target.served, namespace, decoded, false).await {
+            match write::create(writer, &asked, &target.served, namespace, decoded).await {
                 // Another server was quicker.
                 Err(error) if error.code() == http::StatusCode::CONFLICT => Ok(()),
                 created => created.map(|_| ()),

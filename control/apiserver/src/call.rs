@@ -9,6 +9,8 @@ use crate::authn::Identity;
 use crate::negotiate::Output;
 use crate::query::Query;
 use crate::response::Body;
+use crate::warning::Warnings;
+use crate::write::Asked;
 
 /// What every handler gets.
 pub(crate) struct Call {
@@ -19,6 +21,14 @@ pub(crate) struct Call {
     pub body: Body,
     pub output: Output,
     pub identity: Arc<Identity>,
+    pub warnings: Warnings,
     /// Ends streams when the server or its listener stops.
     pub stop: CancellationToken,
+}
+
+impl Call {
+    /// A write on behalf of the caller; `subresource` is empty for the object itself.
+    pub(crate) fn asks(&self, subresource: &'static str, dry_run: bool) -> Asked {
+        Asked { who: Arc::clone(&self.identity), subresource, dry_run, warnings: self.warnings.clone() }
+    }
 }

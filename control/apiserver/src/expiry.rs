@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cache::{ChangeKind, Subscription};
 use crate::object::Cached;
 use crate::served::Served;
-use crate::write::{self, DeleteOptions, Target, Writer};
+use crate::write::{self, Asked, DeleteOptions, Target, Writer};
 
 /// Wait before a watch that broke begins anew.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -83,7 +83,7 @@ async fn remove(writer: &Writer, served: &Served, due: &Due) {
         preconditions: Preconditions { resource_version: version, ..Preconditions::default() },
         ..DeleteOptions::default()
     };
-    if let Err(error) = write::delete(writer, &target, &options).await {
+    if let Err(error) = write::delete(writer, &Asked::by_server(), &target, &options).await {
         tracing::debug!(key = due.key, %error, "object that is due was not deleted");
     }
 }
@@ -92,6 +92,7 @@ async fn remove(writer: &Writer, served: &Served, due: &Due) {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::admission::Admission;
     use crate::cache::{Cache, follow};
     use crate::object::decode;
     use crate::pools::Ranges;
@@ -108,13 +109,17 @@ mod tests {
         let stop = CancellationToken::new();
         follow::start(Arc::clone(&cache), store.clone(), stop.clone()).await.unwrap();
         let ranges = Ranges { service_cidr: "10.96.0.0/16".parse().unwrap(), node_ports: 30000..=32767 };
-        let writer = Arc::new(Writer { store: store.clone(), cache, ranges, admission: Vec::new() });
+        let writer = Arc::new(Writer { store: store.clone(), cache, ranges, admission: Admission::new(&registry) });
         let events = Served::find(&registry, "", "v1", "events").unwrap();
         let event = serde_json::json!({
             "apiVersion": "v1", "kind": "Event", "metadata": {"name": "e"}, "involvedObject": {"namespace": "n"},
         });
         let event = decode(&events, event.to_string().as_bytes()).unwrap();
-        write::create(&writer, &events, Some("n"), event, false).await.unwrap();
+        let namespaces = Served::find(&registry, "", "v1", "namespaces").unwrap();
+        let namespace = decode(&namespaces, br#"{"metadata": {"name": "n"}}"#).unwrap();
+        let asked = Asked::by_server();
+        write::create(&writer, &asked, &namespaces, None, namespace).await.unwrap();
+        write::create(&writer, &asked, &events, Some("n"), event).await.unwrap();
         let subscription = writer.cache.subscribe(&events, "", None).unwrap();
         let expiring = expire(&writer, &events, Duration::from_millis(1), subscription);
         let gone = async {

@@ -3,8 +3,8 @@
 //! [`ApiServer`] is the entry type. There is one generic path for every resource, driven by the registry; no resource
 //! has code of its own here. A request passes, in this order: path and query (`path`, `query`), content negotiation
 //! (`negotiate`), authentication (`authn`: a certificate at the connection, or a token), authorization (`authz`; of nodes also
-//! `restriction`), its turn (`server`), and then a read (`read`, from the watch cache) or a write (`write`: decode, default, prepare, admit, allocate, validate, one
-//! transaction).
+//! `restriction`), its turn (`server`), and then a read (`read`, from the watch cache) or a write (`write`: decode, default, change by
+//! plugins (`admission`), prepare, allocate, validate, refusal by plugins, one transaction).
 //!
 //! Invariants:
 //! * An object is encoded once, when it is written, and its revision is spliced in once, when its event arrives; gets,
@@ -44,6 +44,7 @@ mod selection;
 mod served;
 mod server;
 mod status;
+mod warning;
 mod write;
 
 pub use authn::Identity;

@@ -12,12 +12,12 @@ use crate::object::Cached;
 use crate::path::{ResourcePath, Verb};
 use crate::query;
 use crate::read;
-use crate::response::{self, Body};
+use crate::response::Body;
 use crate::restriction;
 use crate::selection::Selection;
 use crate::served::Served;
 use crate::status::ApiError;
-use crate::write::{self, Part, Target, Writer};
+use crate::write::{self, Asked, Part, Target, Writer};
 
 mod delete;
 mod log;
@@ -121,15 +121,15 @@ async fn create(
 ) -> Result<Response<Body>, ApiError> {
     let dry_run = call.query.dry_run()?;
     let validation = call.query.field_validation()?;
+    let asked = call.asks("", dry_run);
     let parsed = input::parse(&call.headers, &input::read(call.body).await?)?;
     let (mut object, warnings) = input::decode(&shape.served, parsed, validation)?;
+    asked.warnings.extend(warnings);
     restriction::check_new(&call.identity, &shape.served, &*object)?;
     let requester = Requester { user: &call.identity.user, groups: &call.identity.groups };
     shape.served.strategy.set_requester(&mut *object, &requester);
-    let created = write::create(writer, &shape.served, namespace, object, dry_run).await?;
-    let mut response = shape.one(StatusCode::CREATED, &created);
-    response::add_warnings(&mut response, &warnings);
-    Ok(response)
+    let created = write::create(writer, &asked, &shape.served, namespace, object).await?;
+    Ok(shape.one(StatusCode::CREATED, &created))
 }
 
 /// PUT of an object or of its status.
@@ -142,18 +142,18 @@ async fn replace(
 ) -> Result<Response<Body>, ApiError> {
     let dry_run = call.query.dry_run()?;
     let validation = call.query.field_validation()?;
+    let asked = call.asks(part.subresource(), dry_run);
     let parsed = input::parse(&call.headers, &input::read(call.body).await?)?;
     let (object, warnings) = input::decode(&shape.served, parsed, validation)?;
+    asked.warnings.extend(warnings);
     let mut change = |_: &_, _: &_| Ok(object.clone_object());
-    let (code, written) = match write::update(writer, target, part, dry_run, &mut change).await {
+    let (code, written) = match write::update(writer, &asked, target, part, &mut change).await {
         Err(error) if error.code() == StatusCode::NOT_FOUND && creates(target, part) => {
-            (StatusCode::CREATED, create_at(writer, target, object, dry_run).await?)
+            (StatusCode::CREATED, create_at(writer, &asked, target, object).await?)
         }
         updated => (StatusCode::OK, updated?),
     };
-    let mut response = shape.one(code, &written);
-    response::add_warnings(&mut response, &warnings);
-    Ok(response)
+    Ok(shape.one(code, &written))
 }
 
 /// Whether an update of what is not there creates it.
@@ -164,12 +164,12 @@ fn creates(target: &Target, part: Part) -> bool {
 /// Creates what an update did not find. The version that the client knew is one of a past that is gone.
 async fn create_at(
     writer: &Writer,
+    asked: &Asked,
     target: &Target,
     mut object: Box<dyn Object>,
-    dry_run: bool,
 ) -> Result<Arc<Cached>, ApiError> {
     let meta = object.meta_mut();
     meta.name = Some(target.name.clone());
     meta.resource_version = None;
-    write::create(writer, &target.served, target.namespace.as_deref(), object, dry_run).await
+    write::create(writer, asked, &target.served, target.namespace.as_deref(), object).await
 }

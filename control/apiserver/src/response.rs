@@ -54,13 +54,3 @@ pub(crate) fn json<T: Serialize>(code: StatusCode, value: &T) -> Response<Body> 
         Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
     }
 }
-
-/// Adds one `Warning` header for each text; texts that no header can carry are left out.
-pub(crate) fn add_warnings(response: &mut Response<Body>, warnings: &[String]) {
-    for warning in warnings {
-        let quoted = warning.replace('\\', "\\\\").replace('"', "\\\"");
-        if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
-            response.headers_mut().append(header::WARNING, value);
-        }
-    }
-}

@@ -13,7 +13,7 @@ use skep_registry::Registry;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
-use crate::admission::NamespaceLifecycle;
+use crate::admission::Admission;
 use crate::authn::{Identity, Tokens};
 use crate::authz::{Action, Authorizer, SystemAuthorizer, refusal};
 use crate::cache::{Cache, follow};
@@ -28,6 +28,7 @@ use crate::resource::{self, KubeletClient};
 use crate::response::{self, Body};
 use crate::served::Served;
 use crate::status::ApiError;
+use crate::warning::Warnings;
 use crate::write::Writer;
 use crate::{bootstrap, expiry, listen, metrics};
 
@@ -78,7 +79,7 @@ impl ApiServer {
         let cache = Arc::new(Cache::new(Arc::clone(&registry)));
         follow::start(Arc::clone(&cache), store.clone(), stop.clone()).await.map_err(Error::Load)?;
         let ranges = Ranges { service_cidr: options.service_cidr, node_ports: options.node_ports.clone() };
-        let admission: Vec<Box<dyn crate::admission::Admission>> = vec![Box::new(NamespaceLifecycle::new(&registry))];
+        let admission = Admission::new(&registry);
         let writer = Arc::new(Writer { store, cache, ranges, admission });
         bootstrap::ensure(&writer, &registry, &options).await?;
         let keep = bootstrap::keep(Arc::clone(&writer), Arc::clone(&registry), options.clone());
@@ -130,7 +131,13 @@ impl ApiServer {
     /// Answers one request. `stop` ends streams.
     pub(crate) fn answer(&self, request: Request<Body>, identity: Arc<Identity>, stop: CancellationToken) -> Answer {
         let inner = Arc::clone(&self.inner);
-        Box::pin(async move { inner.answer(request, identity, stop).await.unwrap_or_else(ApiError::into_response) })
+        let warnings = Warnings::default();
+        Box::pin(async move {
+            let answer = inner.answer(request, identity, warnings.clone(), stop).await;
+            let mut response = answer.unwrap_or_else(ApiError::into_response);
+            warnings.write(&mut response);
+            response
+        })
     }
 
     /// Who asks: whom the certificate names, or else whom a bearer token stands for.
@@ -157,6 +164,7 @@ impl Inner {
         &self,
         request: Request<Body>,
         identity: Arc<Identity>,
+        warnings: Warnings,
         stop: CancellationToken,
     ) -> Result<Response<Body>, ApiError> {
         let (parts, body) = request.into_parts();
@@ -170,6 +178,7 @@ impl Inner {
             query,
             body,
             identity,
+            warnings,
             stop,
         };
         match path {

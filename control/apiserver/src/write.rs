@@ -3,15 +3,18 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde::de::DeserializeOwned;
 use skep_registry::{Claim, FieldError, Object};
 use skep_store::{Compare, CompareOp, CompareTarget, Op, OpResult, Range, Revision, Txn};
 
-use crate::admission::{Admission, Operation};
+use crate::admission::{Admission, Charge};
+use crate::authn::Identity;
 use crate::cache::{Cache, claim_key};
 use crate::object::{self, Cached};
 use crate::pools::{PoolsView, Ranges};
 use crate::served::Served;
 use crate::status::ApiError;
+use crate::warning::Warnings;
 
 mod create;
 mod delete;
@@ -24,15 +27,35 @@ pub(crate) use update::{Part, update};
 /// How often a write is tried again that lost against another one.
 const ATTEMPTS_MAX: usize = 32;
 
-/// How often values are allocated again that another write took first.
-const ALLOCATIONS_MAX: usize = 8;
+/// How often values are allocated again that another write took first, or quotas charged again.
+const ALLOCATIONS_MAX: usize = 32;
 
 /// What writes need of the server.
 pub(crate) struct Writer {
     pub store: skep_raft::Store,
     pub cache: Arc<Cache>,
     pub ranges: Ranges,
-    pub admission: Vec<Box<dyn Admission>>,
+    pub admission: Admission,
+}
+
+/// Who asks for a write, and how.
+#[derive(Clone)]
+pub(crate) struct Asked {
+    pub who: Arc<Identity>,
+    /// `status`, `scale`; empty for the object itself.
+    pub subresource: &'static str,
+    /// Nothing is written.
+    pub dry_run: bool,
+    /// What the client is told besides the answer.
+    pub warnings: Warnings,
+}
+
+impl Asked {
+    /// The server on its own behalf.
+    pub(crate) fn by_server() -> Self {
+        let who = Arc::new(Identity::authenticated("system:apiserver", &["system:masters"]));
+        Self { who, subresource: "", dry_run: false, warnings: Warnings::default() }
+    }
 }
 
 /// An object's place.
@@ -69,6 +92,8 @@ enum Outcome {
     Lost,
     /// Another object holds these.
     Taken(Vec<Claim>),
+    /// Another write was charged first.
+    Overtaken,
 }
 
 /// Claims that a write adds and gives up.
@@ -108,24 +133,24 @@ impl Writer {
         cached.decode(&target.served).ok_or_else(why)
     }
 
-    async fn admit(&self, operation: Operation, target: &Target) -> Result<(), ApiError> {
-        for admission in &self.admission {
-            admission.admit(self, operation, target).await?;
-        }
-        Ok(())
+    /// All objects below a prefix, as their type.
+    pub(crate) fn objects<T: DeserializeOwned>(&self, served: Option<&Served>, prefix: &str) -> Vec<T> {
+        let cached = served.map(|served| self.cache.list(served, prefix).items).unwrap_or_default();
+        cached.iter().filter_map(|object| serde_json::from_slice(&object.bytes).ok()).collect()
     }
 
     fn pools<'a>(&'a self, owner: &'a [u8], refused: &'a [Claim]) -> PoolsView<'a> {
         PoolsView { cache: &self.cache, ranges: &self.ranges, owner, refused }
     }
 
-    /// Writes an object (`None` removes it) that is now at `expected`; 0 is "not there".
+    /// Writes an object (`None` removes it) that is now at `expected`; 0 is "not there". What it is charged goes with it.
     async fn commit(
         &self,
         target: &Target,
         expected: Revision,
         value: Option<Bytes>,
         claims: &ClaimChange,
+        charges: &[Charge],
     ) -> Result<Outcome, ApiError> {
         let key = target.store_key();
         let compare =
@@ -144,11 +169,19 @@ impl Writer {
             txn.failure.push(look(claim.clone()));
             txn.success.push(Op::Put { key: claim, value: key.clone(), lease: 0 });
         }
+        for charge in charges {
+            txn.compare.push(compare(charge.key.clone(), charge.expected));
+            txn.success.push(Op::Put { key: charge.key.clone(), value: charge.value.clone(), lease: 0 });
+        }
         for claim in &claims.remove {
             txn.success.push(Op::Delete { start: claim_key(claim), end: None });
         }
         let done = self.store.txn(txn).await.map_err(|e| store_error(&e))?;
         if done.succeeded {
+            if !charges.is_empty() {
+                // Whoever is charged next must see this.
+                let _ = self.cache.wait_for(done.revision).await;
+            }
             return Ok(Outcome::Done(done.revision));
         }
         let found = |result: &OpResult| match result {
@@ -160,7 +193,12 @@ impl Writer {
         }
         let results = done.results.iter().skip(1);
         let taken = claims.add.iter().zip(results).filter(|(_, result)| found(result) != 0);
-        Ok(Outcome::Taken(taken.map(|(claim, _)| claim.clone()).collect()))
+        let taken: Vec<Claim> = taken.map(|(claim, _)| claim.clone()).collect();
+        if taken.is_empty() && !charges.is_empty() {
+            self.catch_up().await?;
+            return Ok(Outcome::Overtaken);
+        }
+        Ok(Outcome::Taken(taken))
     }
 }
 

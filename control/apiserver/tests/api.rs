@@ -1,6 +1,8 @@
 //! The API as clients see it: in process, and over TLS.
 #![allow(clippy::unwrap_used)]
 
+#[path = "api/admission.rs"]
+mod admission;
 #[path = "api/conflict.rs"]
 mod conflict;
 #[path = "api/deletion.rs"]

@@ -9,3 +9,4 @@ mod run;
 mod watches;
 
 pub(crate) use run::run;
+pub(crate) use watches::discover;

@@ -25,6 +25,7 @@ mod owner;
 mod pod;
 mod podgc;
 mod replicaset;
+mod resourcequota;
 mod rootca;
 mod selector;
 mod service;
@@ -82,6 +83,7 @@ fn spawn(running: &mut JoinSet<()>, controller: Controller, context: Context, op
             None => return,
         },
         Controller::CsrCleaner => running.spawn(csr::run(context, csr::Part::Clean)),
+        Controller::ResourceQuota => running.spawn(resourcequota::run(context)),
         Controller::ServiceAccount => running.spawn(serviceaccount::run(context)),
         Controller::RootCaPublisher => match &options.ca_pem {
             Some(ca_pem) => running.spawn(rootca::run(context, ca_pem.clone())),

@@ -32,6 +32,8 @@ pub enum Controller {
     ServiceAccount,
     /// `root-ca-certificate-publisher-controller`
     RootCaPublisher,
+    /// `resourcequota-controller`
+    ResourceQuota,
     /// `node-ipam-controller`
     NodeIpam,
     /// `certificatesigningrequest-approving-controller`
@@ -49,7 +51,7 @@ pub struct UnknownController(pub String);
 
 impl Controller {
     /// All there are.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Deployment,
         Self::ReplicaSet,
         Self::EndpointSlice,
@@ -60,6 +62,7 @@ impl Controller {
         Self::PodGarbageCollector,
         Self::ServiceAccount,
         Self::RootCaPublisher,
+        Self::ResourceQuota,
         Self::NodeIpam,
         Self::CsrApproving,
         Self::CsrSigning,
@@ -79,6 +82,7 @@ impl Controller {
             Self::PodGarbageCollector => "pod-garbage-collector-controller",
             Self::ServiceAccount => "serviceaccount-controller",
             Self::RootCaPublisher => "root-ca-certificate-publisher-controller",
+            Self::ResourceQuota => "resourcequota-controller",
             Self::NodeIpam => "node-ipam-controller",
             Self::CsrApproving => "certificatesigningrequest-approving-controller",
             Self::CsrSigning => "certificatesigningrequest-signing-controller",

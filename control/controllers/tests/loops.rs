@@ -5,6 +5,8 @@
 
 #[path = "loops/cluster.rs"]
 mod cluster;
+#[path = "loops/quota.rs"]
+mod quota;
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Namespace, Node, Pod, Service, ServiceAccount};

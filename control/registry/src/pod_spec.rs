@@ -5,7 +5,7 @@ mod qos;
 mod validate;
 
 pub(crate) use default::{default_pod, default_spec};
-pub(crate) use qos::qos_class;
+pub use qos::qos_class;
 pub(crate) use validate::{
     validate_host_path, validate_node_selector, validate_quantity, validate_spec, validate_tolerations,
 };

@@ -75,6 +75,23 @@ impl Quantity {
         self.nanos == 0
     }
 
+    /// With the largest binary suffix that loses nothing, where there are 1024 or more, rounded up to a whole number:
+    /// `1536Mi`. Smaller ones read as decimal.
+    #[must_use]
+    pub fn in_binary(self) -> String {
+        let mut number = self.value();
+        if (-1023..1024).contains(&number) {
+            return self.to_string();
+        }
+        let suffixes = ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
+        let mut step = 0;
+        while number % 1024 == 0 && step + 1 < suffixes.len() {
+            number /= 1024;
+            step += 1;
+        }
+        format!("{number}{}", suffixes[step])
+    }
+
     fn scaled_up(self, unit: i128) -> i64 {
         let whole = self.nanos.div_euclid(unit) + i128::from(self.nanos.rem_euclid(unit) != 0);
         i64::try_from(whole).unwrap_or(if whole < 0 { i64::MIN } else { i64::MAX })
@@ -280,6 +297,13 @@ mod tests {
     fn prints_the_shortest_decimal_form() {
         for (text, printed) in [("1000m", "1"), ("1500m", "1500m"), ("12000", "12k"), ("0", "0"), ("1Ki", "1024")] {
             assert_eq!(q(text).to_string(), printed);
+        }
+    }
+
+    #[test]
+    fn binary_amounts_keep_their_suffix() {
+        for (text, printed) in [("1.5Gi", "1536Mi"), ("1Ki", "1Ki"), ("0", "0"), ("100m", "100m"), ("1023", "1023")] {
+            assert_eq!(q(text).in_binary(), printed);
         }
     }
 

@@ -31,6 +31,7 @@ impl Registry {
             resource::<kinds::ConfigMaps>(),
             resource::<kinds::EndpointsKind>(),
             resource::<kinds::Events>(),
+            resource::<kinds::LimitRanges>(),
             resource::<kinds::Namespaces>(),
             resource::<kinds::Nodes>(),
             resource::<kinds::PersistentVolumeClaims>(),
@@ -38,6 +39,7 @@ impl Registry {
             resource::<kinds::Pods>(),
             resource::<kinds::PodTemplates>(),
             resource::<kinds::ReplicationControllers>(),
+            resource::<kinds::ResourceQuotas>(),
             resource::<kinds::Secrets>(),
             resource::<kinds::ServiceAccounts>(),
             resource::<kinds::Services>(),
@@ -54,6 +56,8 @@ impl Registry {
             resource::<kinds::NetworkPolicies>(),
             resource::<kinds::RuntimeClasses>(),
             resource::<kinds::PodDisruptionBudgets>(),
+            resource::<kinds::PriorityClasses>(),
+            resource::<kinds::StorageClasses>(),
         ])
     }
 

@@ -12,7 +12,7 @@ use crate::read;
 use crate::response::{self, Body};
 use crate::selection::Selection;
 use crate::status::{self, ApiError};
-use crate::write::{self, DeleteOptions, Deletion, Target, Writer};
+use crate::write::{self, Asked, DeleteOptions, Deletion, Target, Writer};
 
 pub(super) async fn one(
     writer: &Writer,
@@ -20,8 +20,8 @@ pub(super) async fn one(
     target: &Target,
     call: Call,
 ) -> Result<Response<Body>, ApiError> {
-    let options = options(&call.headers, &call.query, &input::read(call.body).await?)?;
-    match write::delete(writer, target, &options).await? {
+    let (options, asked) = options(call).await?;
+    match write::delete(writer, &asked, target, &options).await? {
         Deletion::Pending(object) => Ok(shape.one(StatusCode::OK, &object)),
         Deletion::Removed(object) => {
             let uid = object.value().pointer("/metadata/uid").and_then(|uid| uid.as_str()).map(str::to_owned);
@@ -39,7 +39,7 @@ pub(super) async fn collection(
 ) -> Result<Response<Body>, ApiError> {
     let list = call.query.list_options()?;
     let selection = Selection::new(&shape.served, namespace, None, &list)?;
-    let options = options(&call.headers, &call.query, &input::read(call.body).await?)?;
+    let (options, asked) = options(call).await?;
     let items = read::all(writer, shape, &selection).await?;
     for item in &items {
         let (namespace, name) = match item.key.split_once('/') {
@@ -47,7 +47,7 @@ pub(super) async fn collection(
             None => (None, item.key.as_str()),
         };
         let target = Target { served: shape.served.clone(), namespace, name: name.to_owned() };
-        match write::delete(writer, &target, &options).await {
+        match write::delete(writer, &asked, &target, &options).await {
             Ok(_) => {}
             // Somebody else deleted it.
             Err(error) if error.code() == StatusCode::NOT_FOUND => {}
@@ -59,8 +59,10 @@ pub(super) async fn collection(
 }
 
 /// From the body, or where there is none from the query.
-fn options(headers: &HeaderMap, query: &Query, body: &Bytes) -> Result<DeleteOptions, ApiError> {
-    let options = if body.is_empty() { from_query(query)? } else { from_body(headers, body)? };
+async fn options(mut call: Call) -> Result<(DeleteOptions, Asked), ApiError> {
+    let body = input::read(std::mem::replace(&mut call.body, response::full(""))).await?;
+    let options = if body.is_empty() { from_query(&call.query)? } else { from_body(&call.headers, &body)? };
+    let dry_run = query::dry_run(options.dry_run.as_deref().unwrap_or_default())? || call.query.dry_run()?;
     if let Some(seconds) = options.grace_period_seconds.filter(|seconds| *seconds < 0) {
         return Err(invalid(&format!(
             "gracePeriodSeconds: Invalid value: {seconds}: must be greater than or equal to 0"
@@ -83,12 +85,12 @@ fn options(headers: &HeaderMap, query: &Query, body: &Bytes) -> Result<DeleteOpt
         (None, Some(false)) => Some("Background".to_owned()),
         (None, None) => None,
     };
-    Ok(DeleteOptions {
+    let checked = DeleteOptions {
         grace_period_seconds: options.grace_period_seconds,
         preconditions: options.preconditions.unwrap_or_default(),
         propagation,
-        dry_run: query::dry_run(&options.dry_run.unwrap_or_default())? || query.dry_run()?,
-    })
+    };
+    Ok((checked, call.asks("", dry_run)))
 }
 
 fn from_query(query: &Query) -> Result<meta::DeleteOptions, ApiError> {

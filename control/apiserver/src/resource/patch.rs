@@ -9,7 +9,7 @@ use crate::input::{self, Parsed};
 use crate::negotiate;
 use crate::object::Cached;
 use crate::query::FieldValidation;
-use crate::response::{self, Body};
+use crate::response::Body;
 use crate::status::ApiError;
 use crate::write::{self, Part, Target, Writer};
 
@@ -79,19 +79,17 @@ pub(super) async fn patch(
 ) -> Result<Response<Body>, ApiError> {
     let dry_run = call.query.dry_run()?;
     let validation = call.query.field_validation()?;
+    let asked = call.asks(part.subresource(), dry_run);
     let patch = Patch::read(&call.headers, call.body).await?;
-    let mut warnings = Vec::new();
     let mut change = |current: &Cached, _: &dyn skep_registry::Object| {
         let value = patch.apply(current.value(), Some(target.served.strategy.patch_type()))?;
         let parsed = Parsed { value, duplicates: Vec::new() };
         let (object, unknown) = decode(target, parsed, validation)?;
-        warnings = unknown;
+        asked.warnings.extend(unknown);
         Ok(object)
     };
-    let updated = write::update(writer, target, part, dry_run, &mut change).await?;
-    let mut response = shape.one(StatusCode::OK, &updated);
-    response::add_warnings(&mut response, &warnings);
-    Ok(response)
+    let updated = write::update(writer, &asked, target, part, &mut change).await?;
+    Ok(shape.one(StatusCode::OK, &updated))
 }
 
 fn decode(

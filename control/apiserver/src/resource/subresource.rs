@@ -86,7 +86,7 @@ fn scale_of(target: &Target, object: &dyn Object, revision: u64) -> Result<autos
 
 /// PUT and PATCH of a scale: only `spec.replicas` counts.
 async fn scale(writer: &Writer, target: &Target, verb: Verb, mut call: Call) -> Result<Response<Body>, ApiError> {
-    let dry_run = call.query.dry_run()?;
+    let asked = call.asks("scale", call.query.dry_run()?);
     let body = std::mem::replace(&mut call.body, response::full(""));
     let wanted = if verb == Verb::Update {
         Wanted::Whole(input::parse(&call.headers, &input::read(body).await?)?.value)
@@ -108,7 +108,7 @@ async fn scale(writer: &Writer, target: &Target, verb: Verb, mut call: Call) -> 
         };
         scaled(target, &value, old)
     };
-    let updated = write::update(writer, target, Part::Main, dry_run, &mut change).await?;
+    let updated = write::update(writer, &asked, target, Part::Main, &mut change).await?;
     scale_response(target, &updated, &call)
 }
 
@@ -146,7 +146,7 @@ fn scaled(target: &Target, scale: &Value, old: &dyn Object) -> Result<Box<dyn Ob
 }
 
 async fn bind(writer: &Writer, target: &Target, call: Call) -> Result<Response<Body>, ApiError> {
-    let dry_run = call.query.dry_run()?;
+    let asked = call.asks("binding", call.query.dry_run()?);
     let parsed = input::parse(&call.headers, &input::read(call.body).await?)?;
     let binding: Binding = serde_json::from_value(parsed.value).map_err(|error| {
         ApiError::bad_request(format!("Binding in version \"v1\" cannot be handled as a Binding: {error}"))
@@ -179,13 +179,13 @@ async fn bind(writer: &Writer, target: &Target, call: Call) -> Result<Response<B
         }
         Ok(new)
     };
-    write::update(writer, target, Part::Server, dry_run, &mut change).await?;
+    write::update(writer, &asked, target, Part::Server, &mut change).await?;
     let status = Status { status: Some("Success".to_owned()), code: Some(201), ..Status::default() };
     Ok(response::json(StatusCode::CREATED, &status))
 }
 
 async fn finalize(writer: &Writer, shape: &Shape, target: &Target, call: Call) -> Result<Response<Body>, ApiError> {
-    let dry_run = call.query.dry_run()?;
+    let asked = call.asks("finalize", call.query.dry_run()?);
     let validation = call.query.field_validation()?;
     let parsed = input::parse(&call.headers, &input::read(call.body).await?)?;
     let (object, _) = input::decode(&target.served, parsed, validation)?;
@@ -196,6 +196,6 @@ async fn finalize(writer: &Writer, shape: &Shape, target: &Target, call: Call) -
         new.meta_mut().resource_version.clone_from(&object.meta().resource_version);
         Ok(new)
     };
-    let updated = write::update(writer, target, Part::Server, dry_run, &mut change).await?;
+    let updated = write::update(writer, &asked, target, Part::Server, &mut change).await?;
     Ok(shape.one(StatusCode::OK, &updated))
 }

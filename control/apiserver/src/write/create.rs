@@ -7,8 +7,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use rand::RngExt;
 use skep_registry::Object;
 
-use super::{ALLOCATIONS_MAX, ClaimChange, Outcome, Target, Writer, exhausted, refuse, written};
-use crate::admission::Operation;
+use super::{ALLOCATIONS_MAX, Asked, ClaimChange, Outcome, Target, Writer, exhausted, refuse, written};
+use crate::admission::{Operation, Request};
 use crate::object::{self, Cached};
 use crate::served::Served;
 use crate::status::ApiError;
@@ -24,10 +24,10 @@ const GENERATED_PREFIX_LEN_MAX: usize = 63 - SUFFIX_LEN;
 /// Creates an object in a namespace (`None` for cluster-scoped ones).
 pub(crate) async fn create(
     writer: &Writer,
+    asked: &Asked,
     served: &Served,
     namespace: Option<&str>,
     mut object: Box<dyn Object>,
-    dry_run: bool,
 ) -> Result<Arc<Cached>, ApiError> {
     own_namespace(&mut *object, namespace)?;
     if object.meta().resource_version.as_deref().is_some_and(|v| !v.is_empty() && v != "0") {
@@ -45,7 +45,7 @@ pub(crate) async fn create(
         }
         let name = candidate.meta().name.clone().unwrap_or_default();
         let target = Target { served: served.clone(), namespace: namespace.map(str::to_owned), name };
-        match create_named(writer, &target, candidate, dry_run).await? {
+        match create_named(writer, asked, &target, candidate).await? {
             Some(created) => return Ok(created),
             None if generated.is_some() => {}
             None => return Err(ApiError::already_exists(served, &target.name)),
@@ -57,9 +57,9 @@ pub(crate) async fn create(
 /// `None` where the name is in use.
 async fn create_named(
     writer: &Writer,
+    asked: &Asked,
     target: &Target,
     mut object: Box<dyn Object>,
-    dry_run: bool,
 ) -> Result<Option<Arc<Cached>>, ApiError> {
     let strategy = &target.served.strategy;
     let meta = object.meta_mut();
@@ -72,11 +72,13 @@ async fn create_named(
     meta.managed_fields = None;
     meta.generation = None;
     strategy.default(&mut *object);
+    let request = Request { writer, asked, operation: Operation::Create, target, old: None };
+    writer.admission.mutate(&request, &mut *object)?;
     strategy.prepare_for_create(&mut *object);
-    writer.admit(Operation::Create, target).await?;
 
     let key = target.store_key();
     let mut refused = Vec::new();
+    let _turn = writer.admission.turn(&request).await;
     for _ in 0..ALLOCATIONS_MAX {
         let mut candidate = object.clone_object();
         let mut errors =
@@ -87,15 +89,18 @@ async fn create_named(
             errors.extend(more.into_iter().filter(|e| !errors.contains(e)).collect::<Vec<_>>());
         }
         refuse(target, &target.name, &errors)?;
-        if dry_run {
+        writer.admission.validate(&request, Some(&*candidate))?;
+        let charges = writer.admission.charge(&request, &*candidate)?;
+        if asked.dry_run {
             return Ok(dry(writer, target, &*candidate));
         }
         let claims = ClaimChange::between(Vec::new(), strategy.claims(&*candidate));
         let stored = object::encode(&*candidate);
-        match writer.commit(target, 0, Some(stored.clone()), &claims).await? {
+        match writer.commit(target, 0, Some(stored.clone()), &claims, &charges).await? {
             Outcome::Done(revision) => return Ok(Some(written(target, &*candidate, &stored, revision))),
             Outcome::Lost => return Ok(None),
             Outcome::Taken(claims) => refused.extend(claims),
+            Outcome::Overtaken => {}
         }
     }
     Err(exhausted(target))

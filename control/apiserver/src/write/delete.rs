@@ -6,8 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Preconditions, Time};
 use skep_registry::Object;
 
-use super::{ATTEMPTS_MAX, ClaimChange, Outcome, Target, Writer, written};
-use crate::admission::Operation;
+use super::{ATTEMPTS_MAX, Asked, ClaimChange, Outcome, Target, Writer, written};
+use crate::admission::{Operation, Request};
 use crate::object::{self, Cached};
 use crate::status::ApiError;
 
@@ -21,7 +21,6 @@ pub(crate) struct DeleteOptions {
     pub preconditions: Preconditions,
     /// `Orphan`, `Background` or `Foreground`.
     pub propagation: Option<String>,
-    pub dry_run: bool,
 }
 
 /// What became of the object.
@@ -40,12 +39,18 @@ enum Step {
 }
 
 /// Deletes an object.
-pub(crate) async fn delete(writer: &Writer, target: &Target, options: &DeleteOptions) -> Result<Deletion, ApiError> {
+pub(crate) async fn delete(
+    writer: &Writer,
+    asked: &Asked,
+    target: &Target,
+    options: &DeleteOptions,
+) -> Result<Deletion, ApiError> {
     for _ in 0..ATTEMPTS_MAX {
         let current = writer.current(target).await?;
         let old = writer.decoded(target, &current)?;
         check_preconditions(target, &current, &*old, options)?;
-        writer.admit(Operation::Delete, target).await?;
+        let request = Request { writer, asked, operation: Operation::Delete, target, old: Some(&*old) };
+        writer.admission.validate(&request, None)?;
         let mut new = old.clone_object();
         let step = begin(target, &mut *new, options, Timestamp::now());
         let stored = object::encode(&*new);
@@ -53,17 +58,17 @@ pub(crate) async fn delete(writer: &Writer, target: &Target, options: &DeleteOpt
         let (outcome, removed) = match step {
             Step::Nothing => return Ok(Deletion::Pending(current)),
             Step::Keep if unchanged => return Ok(Deletion::Pending(current)),
-            Step::Keep if options.dry_run => {
+            Step::Keep if asked.dry_run => {
                 return Ok(Deletion::Pending(written(target, &*new, &stored, current.revision)));
             }
-            Step::Remove if options.dry_run => return Ok(Deletion::Removed(current)),
+            Step::Remove if asked.dry_run => return Ok(Deletion::Removed(current)),
             Step::Keep => {
                 let none = ClaimChange::default();
-                (writer.commit(target, current.revision, Some(stored.clone()), &none).await?, false)
+                (writer.commit(target, current.revision, Some(stored.clone()), &none, &[]).await?, false)
             }
             Step::Remove => {
                 let claims = ClaimChange::between(target.served.strategy.claims(&*old), Vec::new());
-                (writer.commit(target, current.revision, None, &claims).await?, true)
+                (writer.commit(target, current.revision, None, &claims, &[]).await?, true)
             }
         };
         if let Outcome::Done(revision) = outcome {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use skep_registry::{FieldError, FieldErrorKind, Object};
 
 use super::create::own_namespace;
-use super::{ALLOCATIONS_MAX, ATTEMPTS_MAX, ClaimChange, Outcome, Target, Writer, exhausted, refuse, written};
-use crate::admission::Operation;
+use super::{ALLOCATIONS_MAX, ATTEMPTS_MAX, Asked, ClaimChange, Outcome, Target, Writer, exhausted, refuse, written};
+use crate::admission::{Operation, Request};
 use crate::object::{self, Cached};
 use crate::status::ApiError;
 
@@ -23,6 +23,17 @@ pub(crate) enum Part {
     Server,
 }
 
+impl Part {
+    /// By which subresource clients write it, if it is not the object itself.
+    pub(crate) fn subresource(self) -> &'static str {
+        match self {
+            Self::Main | Self::Server => "",
+            Self::Status => "status",
+            Self::Approval => "approval",
+        }
+    }
+}
+
 /// Makes the new object from the current one. It is called again when another write came first.
 pub(crate) type Change<'a> = dyn FnMut(&Cached, &dyn Object) -> Result<Box<dyn Object>, ApiError> + Send + 'a;
 
@@ -30,9 +41,9 @@ pub(crate) type Change<'a> = dyn FnMut(&Cached, &dyn Object) -> Result<Box<dyn O
 /// tried until it wins.
 pub(crate) async fn update(
     writer: &Writer,
+    asked: &Asked,
     target: &Target,
     part: Part,
-    dry_run: bool,
     change: &mut Change<'_>,
 ) -> Result<Arc<Cached>, ApiError> {
     for _ in 0..ATTEMPTS_MAX {
@@ -41,9 +52,11 @@ pub(crate) async fn update(
         let mut new = change(&current, &*old)?;
         check_preconditions(target, &current, &*old, &*new)?;
         own_namespace(&mut *new, target.namespace.as_deref())?;
+        keep_identity(target, &mut *new, &*old);
+        let request = Request { writer, asked, operation: Operation::Update, target, old: Some(&*old) };
+        writer.admission.mutate(&request, &mut *new)?;
         prepare(target, part, &mut *new, &*old);
-        writer.admit(Operation::Update, target).await?;
-        if let Some(object) = store(writer, target, part, dry_run, &current, &*old, new).await? {
+        if let Some(object) = store(&request, part, &current, &*old, new).await? {
             return Ok(object);
         }
     }
@@ -82,9 +95,8 @@ fn check_preconditions(target: &Target, current: &Cached, old: &dyn Object, new:
     }
 }
 
-/// Keeps what a client may not change, and defaults the rest.
-fn prepare(target: &Target, part: Part, new: &mut dyn Object, old: &dyn Object) {
-    let strategy = &target.served.strategy;
+/// Keeps what no client may change, and defaults the rest.
+fn keep_identity(target: &Target, new: &mut dyn Object, old: &dyn Object) {
     let (kept, meta) = (old.meta(), new.meta_mut());
     meta.name.clone_from(&kept.name);
     meta.generate_name = kept.generate_name.clone().or_else(|| meta.generate_name.take());
@@ -96,7 +108,12 @@ fn prepare(target: &Target, part: Part, new: &mut dyn Object, old: &dyn Object) 
     meta.self_link = None;
     meta.managed_fields = None;
     meta.resource_version = None;
-    strategy.default(new);
+    target.served.strategy.default(new);
+}
+
+/// Keeps what this part of the object leaves alone.
+fn prepare(target: &Target, part: Part, new: &mut dyn Object, old: &dyn Object) {
+    let strategy = &target.served.strategy;
     match part {
         Part::Main => strategy.prepare_for_update(new, old),
         Part::Status => strategy.prepare_for_status_update(new, old),
@@ -124,18 +141,18 @@ fn validate(target: &Target, part: Part, new: &dyn Object, old: &dyn Object) -> 
 
 /// `None` where another write came first.
 async fn store(
-    writer: &Writer,
-    target: &Target,
+    request: &Request<'_>,
     part: Part,
-    dry_run: bool,
     current: &Arc<Cached>,
     old: &dyn Object,
     new: Box<dyn Object>,
 ) -> Result<Option<Arc<Cached>>, ApiError> {
+    let Request { writer, target, .. } = *request;
     let strategy = &target.served.strategy;
     let key = target.store_key();
     let held = strategy.claims(old);
     let mut refused = Vec::new();
+    let _turn = writer.admission.turn(request).await;
     for _ in 0..ALLOCATIONS_MAX {
         let mut candidate = new.clone_object();
         let mut errors = Vec::new();
@@ -147,24 +164,27 @@ async fn store(
         errors.extend(validate(target, part, &*candidate, old));
         errors.dedup();
         refuse(target, &target.name, &errors)?;
+        writer.admission.validate(request, Some(&*candidate))?;
+        let charges = writer.admission.charge(request, &*candidate)?;
         let stored = object::encode(&*candidate);
         if stored == object::encode(old) && !is_finished(target, &*candidate) {
             return Ok(Some(Arc::clone(current)));
         }
-        if dry_run {
+        if request.asked.dry_run {
             return Ok(Some(written(target, &*candidate, &stored, current.revision)));
         }
         let outcome = if is_finished(target, &*candidate) {
             let claims = ClaimChange::between(held.clone(), Vec::new());
-            writer.commit(target, current.revision, None, &claims).await?
+            writer.commit(target, current.revision, None, &claims, &[]).await?
         } else {
             let claims = ClaimChange::between(held.clone(), strategy.claims(&*candidate));
-            writer.commit(target, current.revision, Some(stored.clone()), &claims).await?
+            writer.commit(target, current.revision, Some(stored.clone()), &claims, &charges).await?
         };
         match outcome {
             Outcome::Done(revision) => return Ok(Some(written(target, &*candidate, &stored, revision))),
             Outcome::Lost => return Ok(None),
             Outcome::Taken(claims) => refused.extend(claims),
+            Outcome::Overtaken => {}
         }
     }
     Err(exhausted(target))

@@ -56,6 +56,17 @@ impl Server {
         (code, serde_json::from_str(&body).unwrap())
     }
 
+    /// The texts of the warnings that come with an answer.
+    pub(crate) async fn warnings(&self, method: &str, path: &str, kind: &str, body: &Value) -> (u16, Vec<String>) {
+        let request = Request::builder().method(method).uri(path).header("content-type", kind);
+        let request = request.body(kube::client::Body::from(body.to_string().into_bytes())).unwrap();
+        let answer = self.client().send(request).await.unwrap();
+        let text = |value: &http::HeaderValue| value.to_str().unwrap().strip_prefix("299 - ").unwrap().to_owned();
+        let texts = answer.headers().get_all("warning").iter().map(text);
+        let texts = texts.map(|quoted| serde_json::from_str(&quoted).unwrap()).collect();
+        (answer.status().as_u16(), texts)
+    }
+
     pub(crate) async fn patch(&self, path: &str, kind: &str, body: &Value) -> (u16, Value) {
         let (code, body) = self.raw("PATCH", path, &[("content-type", kind)], &body.to_string()).await;
         (code, serde_json::from_str(&body).unwrap())

@@ -4,16 +4,13 @@ mod table;
 mod validate;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Pod, PodCondition, PodIP, PodSpec, PodStatus, Toleration};
+use k8s_openapi::api::core::v1::{Pod, PodCondition, PodIP, PodSpec, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::kind::{Kind, with_generations};
 use crate::patch::{self, Type};
 use crate::pod_spec;
 use crate::strategy::{Cell, Column, FieldError, Subresource};
-
-/// How long a pod stays on a node that is not ready or not reachable, where it does not say.
-const TOLERATION_SECONDS: i64 = 300;
 
 /// Pods.
 pub(crate) struct Pods;
@@ -162,34 +159,10 @@ fn phase(pod: &Pod) -> &str {
     pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default()
 }
 
-/// What upstream's default admission plugins set: service account, priority, and a bounded stay on failing nodes.
+/// What upstream's admission plugin for service accounts sets.
 fn admit(spec: &mut PodSpec) {
     if spec.service_account_name.as_deref().unwrap_or_default().is_empty() {
         spec.service_account_name = Some("default".to_owned());
     }
     spec.service_account.clone_from(&spec.service_account_name);
-    spec.priority.get_or_insert(match spec.priority_class_name.as_deref() {
-        Some("system-cluster-critical") => 2_000_000_000,
-        Some("system-node-critical") => 2_000_001_000,
-        _ => 0,
-    });
-    spec.preemption_policy.get_or_insert_with(|| "PreemptLowerPriority".to_owned());
-
-    for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
-        let tolerations = spec.tolerations.get_or_insert_default();
-        let tolerated = tolerations.iter().any(|toleration| {
-            let any_key = toleration.key.as_deref().unwrap_or_default();
-            let any_effect = toleration.effect.as_deref().unwrap_or_default();
-            (any_key.is_empty() || any_key == key) && (any_effect.is_empty() || any_effect == "NoExecute")
-        });
-        if !tolerated {
-            tolerations.push(Toleration {
-                key: Some(key.to_owned()),
-                operator: Some("Exists".to_owned()),
-                effect: Some("NoExecute".to_owned()),
-                toleration_seconds: Some(TOLERATION_SECONDS),
-                value: None,
-            });
-        }
-    }
 }

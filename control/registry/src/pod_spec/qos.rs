@@ -9,7 +9,8 @@ use crate::quantity::Quantity;
 const COMPUTE: [&str; 2] = ["cpu", "memory"];
 
 /// `Guaranteed`, `Burstable` or `BestEffort`, from requests and limits of CPU and memory.
-pub(crate) fn qos_class(spec: &PodSpec) -> &'static str {
+#[must_use]
+pub fn qos_class(spec: &PodSpec) -> &'static str {
     let mut requests = BTreeMap::new();
     let mut limits = BTreeMap::new();
     let mut guaranteed = true;

@@ -177,14 +177,12 @@ mod tests {
     }
 
     #[test]
-    fn creation_sets_what_admission_and_strategy_set() {
+    fn creation_sets_what_the_strategy_sets() {
         let pod = pod(|_| {});
         assert!(Pods::validate(&pod).is_empty());
         let value = serde_json::to_value(&pod).unwrap();
         assert_eq!(value["status"], json!({"phase": "Pending", "qosClass": "BestEffort"}));
-        assert_eq!(value["spec"]["tolerations"].as_array().unwrap().len(), 3);
         assert_eq!(value["spec"]["serviceAccountName"], "default");
-        assert_eq!(value["spec"]["priority"], 0);
         assert_eq!(Pods::grace_period_seconds(&pod, None), 0);
     }
 
