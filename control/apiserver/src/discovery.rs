@@ -9,18 +9,21 @@ mod aggregated;
 
 pub(crate) use aggregated::aggregated;
 
-const VERBS: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
-
-/// What is served below objects of a resource, as discovery has it.
-struct Below<'a> {
-    name: &'static str,
-    group: &'a str,
-    version: &'a str,
-    kind: &'a str,
-    verbs: &'static [&'static str],
+/// What may be done to a resource.
+pub(crate) fn verbs(_resource: &Resource) -> &'static [&'static str] {
+    &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
 }
 
-fn below(resource: &Resource, subresource: Subresource) -> Below<'_> {
+/// What is served below objects of a resource, as discovery has it.
+pub(crate) struct Below<'a> {
+    pub(crate) name: &'static str,
+    pub(crate) group: &'a str,
+    pub(crate) version: &'a str,
+    pub(crate) kind: &'a str,
+    pub(crate) verbs: &'static [&'static str],
+}
+
+pub(crate) fn below(resource: &Resource, subresource: Subresource) -> Below<'_> {
     let name = subresource_name(subresource);
     let own = |verbs| Below { name, group: &resource.group, version: &resource.version, kind: &resource.kind, verbs };
     match subresource {
@@ -92,7 +95,7 @@ pub(crate) fn resource_list(registry: &Registry, group: &str, version: &str) -> 
             "singularName": resource.singular,
             "namespaced": namespaced,
             "kind": resource.kind,
-            "verbs": VERBS,
+            "verbs": verbs(resource),
         });
         if !resource.short_names.is_empty() {
             value["shortNames"] = json!(resource.short_names);

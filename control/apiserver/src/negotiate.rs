@@ -41,6 +41,9 @@ pub(crate) enum Input {
 }
 
 impl Output {
+    /// Objects in JSON.
+    pub(crate) const JSON: Self = Self { form: Form::Object, yaml: false, pretty: false };
+
     /// The first form that the client accepts and the server has.
     pub(crate) fn of(headers: &HeaderMap, query: &Query) -> Result<Self, ApiError> {
         let accept: Vec<&str> = headers.get_all(header::ACCEPT).iter().filter_map(|v| v.to_str().ok()).collect();

@@ -1,152 +1,240 @@
-//! OpenAPI v3, made from the registry.
+//! OpenAPI documents, made from the registry when they are asked for.
 //!
-//! Clients read from it which operations and query parameters there are (`kubectl` looks for `fieldValidation`). The
-//! schemas say no more than the kind: strategic merge patch is left out of the patch types on purpose, since a client
-//! would otherwise look for merge keys here instead of in the types that it has.
+//! What is kept of a document is its compressed bytes and the hash of its content, until what it was made from is
+//! served no more: v3 has one for each group version, v2 one for all. Clients that know the hash never ask again.
 
+use std::collections::HashMap;
+use std::io::{Read as _, Write as _};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::read::GzDecoder;
+use flate2::write::GzEncoder;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
-use skep_registry::{Registry, Resource, Scope};
+use sha2::{Digest, Sha512};
+use skep_registry::{Registry, Resource};
 
 use crate::discovery;
-use crate::object::api_version;
+use crate::query::Query;
+use crate::response::{self, Body};
+use crate::status::ApiError;
 
-/// `/openapi/v3`: where the documents are.
-pub(crate) fn index(registry: &Registry) -> Value {
-    let mut paths = Map::new();
-    for (group, versions) in discovery::groups(registry) {
-        for version in versions {
-            let path = if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") };
-            // The hash tells clients when to read anew: it changes with the server's version.
-            let url = json!({"serverRelativeURL": format!("/openapi/v3/{path}?hash={}", env!("CARGO_PKG_VERSION"))});
-            paths.insert(path, url);
-        }
+mod operation;
+mod v2;
+mod v3;
+
+const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+/// As `client-go` asks for it.
+const V2_PROTOBUF_OLD: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+
+/// How long a document may be kept by those who asked for it by its hash.
+const KEPT: SignedDuration = SignedDuration::from_hours(365 * 24);
+
+/// What is said of a status code.
+fn meaning(code: u16) -> &'static str {
+    match code {
+        200 => "OK",
+        201 => "Created",
+        202 => "Accepted",
+        _ => "Unauthorized",
     }
-    json!({"paths": paths})
 }
 
-/// One group version's document.
-pub(crate) fn document(registry: &Registry, group: &str, version: &str) -> Option<Value> {
-    let mut paths = Map::new();
-    let mut schemas = Map::new();
-    for resource in registry.resources().iter().filter(|r| r.group == group && r.version == version) {
-        schemas.insert(schema_name(resource), schema(resource));
-        let root = if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
-        let collection = match resource.scope {
-            Scope::Namespaced => format!("{root}/namespaces/{{namespace}}/{}", resource.plural),
-            Scope::Cluster => format!("{root}/{}", resource.plural),
+/// A document as it is sent.
+struct Document {
+    /// What it was made from.
+    sources: Vec<usize>,
+    /// Of its JSON.
+    hash: String,
+    gzip: Bytes,
+}
+
+impl Document {
+    fn new(sources: Vec<usize>, hash: String, content: &[u8]) -> std::io::Result<Self> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(content)?;
+        Ok(Self { sources, hash, gzip: encoder.finish()?.into() })
+    }
+
+    fn plain(&self) -> std::io::Result<Vec<u8>> {
+        let mut plain = Vec::new();
+        GzDecoder::new(&*self.gzip).read_to_end(&mut plain)?;
+        Ok(plain)
+    }
+}
+
+/// Which document.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Name {
+    /// A group version's, e.g. `apps`, `v1`.
+    V3(String, String),
+    V2,
+    V2Protobuf,
+}
+
+/// The documents that were asked for.
+#[derive(Default)]
+pub(crate) struct Documents {
+    held: Mutex<HashMap<Name, Arc<Document>>>,
+}
+
+impl Documents {
+    /// Answers for a path below `/openapi`. It may take as long as making all documents does: not for a thread that
+    /// others wait for.
+    pub(crate) fn answer(
+        &self,
+        registry: &Registry,
+        segments: &[String],
+        headers: &HeaderMap,
+        query: &Query,
+    ) -> Result<Response<Body>, ApiError> {
+        let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+        let (name, content_type) = match segments.as_slice() {
+            ["openapi", "v3"] => return self.index(registry, headers),
+            ["openapi", "v3", "api", version] => (Name::V3(String::new(), (*version).to_owned()), v3_type(headers)?),
+            ["openapi", "v3", "apis", group, version] => {
+                (Name::V3((*group).to_owned(), (*version).to_owned()), v3_type(headers)?)
+            }
+            ["openapi", "v2"] => match accepted(headers, &[response::JSON, V2_PROTOBUF_OLD, V2_PROTOBUF])? {
+                response::JSON => (Name::V2, response::JSON),
+                _ => (Name::V2Protobuf, V2_PROTOBUF),
+            },
+            _ => return Err(ApiError::no_such_path()),
         };
-        paths.insert(format!("{collection}/{{name}}"), one(resource));
-        paths.insert(collection, many(resource));
+        let document = self.get(registry, &name)?.ok_or_else(ApiError::no_such_path)?;
+        let asked = query.get("hash").filter(|hash| !hash.is_empty());
+        if let (Name::V3(group, version), Some(asked)) = (&name, asked)
+            && asked != document.hash
+        {
+            let path = format!("{}?hash={}", v3_path(group, version), document.hash);
+            let mut answer = response::text(StatusCode::MOVED_PERMANENTLY, "");
+            answer.headers_mut().extend(value(&path).map(|path| (header::LOCATION, path)));
+            return Ok(answer);
+        }
+        let mut answer = send(&document.hash, content_type, headers, &document)?;
+        if asked.is_some() && matches!(name, Name::V3(..)) {
+            let until = (Timestamp::now() + KEPT).strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+            answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("public, immutable"));
+            answer.headers_mut().extend(value(&until).map(|until| (header::EXPIRES, until)));
+        }
+        Ok(answer)
     }
-    if paths.is_empty() {
-        return None;
+
+    /// `/openapi/v3`: where the documents are, and their hashes.
+    fn index(&self, registry: &Registry, headers: &HeaderMap) -> Result<Response<Body>, ApiError> {
+        let mut paths = Map::new();
+        for (group, versions) in discovery::groups(registry) {
+            for version in versions {
+                let name = Name::V3(group.to_owned(), version.to_owned());
+                let Some(document) = self.get(registry, &name)? else { continue };
+                let url = format!("{}?hash={}", v3_path(group, version), document.hash);
+                paths.insert(operation::root(group, version), json!({"serverRelativeURL": url}));
+            }
+        }
+        paths.sort_keys();
+        let content = json!({"paths": paths}).to_string();
+        let hash = hash(content.as_bytes());
+        let document = Document::new(Vec::new(), hash, content.as_bytes()).map_err(internal)?;
+        send(&document.hash, response::JSON, headers, &document)
     }
-    Some(json!({
-        "openapi": "3.0.0",
-        "info": {"title": "Kubernetes", "version": crate::other::GIT_VERSION},
-        "paths": paths,
-        "components": {"schemas": schemas},
-    }))
+
+    /// The document as it is now. One is made at a time.
+    fn get(&self, registry: &Registry, name: &Name) -> Result<Option<Arc<Document>>, ApiError> {
+        let sources = sources(registry, name);
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(document) = held.get(name).filter(|document| document.sources == sources) {
+            return Ok(Some(Arc::clone(document)));
+        }
+        let content = match name {
+            Name::V3(group, version) => v3::document(registry, group, version),
+            Name::V2 | Name::V2Protobuf => Some(v2::document(registry)),
+        };
+        let Some(content) = content else {
+            held.remove(name);
+            return Ok(None);
+        };
+        let json = content.to_string();
+        let hash = hash(json.as_bytes());
+        let bytes = if *name == Name::V2Protobuf { skep_schema::encode_v2(&content) } else { json.into_bytes() };
+        let document = Arc::new(Document::new(sources, hash, &bytes).map_err(internal)?);
+        held.insert(name.clone(), Arc::clone(&document));
+        Ok(Some(document))
+    }
 }
 
-fn schema_name(resource: &Resource) -> String {
-    let group = if resource.group.is_empty() { "core" } else { &*resource.group };
-    let group = group.trim_end_matches(".k8s.io");
-    format!("io.k8s.api.{group}.{}.{}", resource.version, resource.kind)
+/// What tells whether a document is still what it was made from: the resources in it.
+fn sources(registry: &Registry, name: &Name) -> Vec<usize> {
+    let within = |resource: &Resource| match name {
+        Name::V3(group, version) => resource.group == *group && resource.version == *version,
+        Name::V2 | Name::V2Protobuf => true,
+    };
+    registry.resources().iter().filter(|resource| within(resource)).map(|resource| resource.slot).collect()
 }
 
-fn kind(resource: &Resource) -> Value {
-    json!({"group": resource.group, "version": resource.version, "kind": resource.kind})
+fn v3_path(group: &str, version: &str) -> String {
+    format!("/openapi/v3/{}", operation::root(group, version))
 }
 
-fn schema(resource: &Resource) -> Value {
-    json!({
-        "type": "object",
-        "description": format!("{} in {}", resource.kind, api_version(resource)),
-        "x-kubernetes-group-version-kind": [kind(resource)],
-        "x-kubernetes-preserve-unknown-fields": true,
-    })
+/// JSON; clients that would rather have protobuf say that they take JSON too.
+fn v3_type(headers: &HeaderMap) -> Result<&'static str, ApiError> {
+    accepted(headers, &[response::JSON])
 }
 
-fn many(resource: &Resource) -> Value {
-    let list = [
-        "allowWatchBookmarks",
-        "continue",
-        "fieldSelector",
-        "labelSelector",
-        "limit",
-        "resourceVersion",
-        "resourceVersionMatch",
-        "sendInitialEvents",
-        "timeoutSeconds",
-        "watch",
-    ];
-    let delete = [
-        "continue",
-        "dryRun",
-        "fieldSelector",
-        "gracePeriodSeconds",
-        "labelSelector",
-        "limit",
-        "orphanDependents",
-        "propagationPolicy",
-    ];
-    json!({
-        "get": operation(resource, "list", &list, &[]),
-        "post": operation(resource, "post", &["dryRun", "fieldManager", "fieldValidation"], &["*/*"]),
-        "delete": operation(resource, "deletecollection", &delete, &["*/*"]),
-        "parameters": path_parameters(resource, false),
-    })
-}
-
-fn one(resource: &Resource) -> Value {
-    let write = ["dryRun", "fieldManager", "fieldValidation"];
-    let delete = ["dryRun", "gracePeriodSeconds", "orphanDependents", "propagationPolicy"];
-    let patches = ["application/json-patch+json", "application/merge-patch+json"];
-    json!({
-        "get": operation(resource, "get", &[], &[]),
-        "put": operation(resource, "put", &write, &["*/*"]),
-        "patch": operation(resource, "patch", &write, &patches),
-        "delete": operation(resource, "delete", &delete, &["*/*"]),
-        "parameters": path_parameters(resource, true),
-    })
-}
-
-fn operation(resource: &Resource, action: &str, parameters: &[&str], bodies: &[&str]) -> Value {
-    let reference = json!({"$ref": format!("#/components/schemas/{}", schema_name(resource))});
-    let parameters: Vec<Value> = parameters
-        .iter()
-        .map(|name| {
-            let kind = match *name {
-                "allowWatchBookmarks" | "orphanDependents" | "sendInitialEvents" | "watch" => "boolean",
-                "gracePeriodSeconds" | "limit" | "timeoutSeconds" => "integer",
-                _ => "string",
-            };
-            json!({"name": name, "in": "query", "schema": {"type": kind, "uniqueItems": true}})
+/// The first type that the client accepts and the server has.
+fn accepted(headers: &HeaderMap, offered: &[&'static str]) -> Result<&'static str, ApiError> {
+    let accept: Vec<&str> = headers.get_all(header::ACCEPT).iter().filter_map(|v| v.to_str().ok()).collect();
+    let accept = accept.join(",");
+    let clauses = accept.split(',').filter_map(|clause| clause.split(';').next()).map(str::trim);
+    let mut asked = clauses.filter(|clause| !clause.is_empty()).peekable();
+    if asked.peek().is_none() {
+        return Ok(response::JSON);
+    }
+    asked
+        .find_map(|clause| match clause {
+            "*/*" | "application/*" => Some(response::JSON),
+            clause => offered.iter().copied().find(|offer| *offer == clause),
         })
-        .collect();
-    let mut operation = json!({
-        "parameters": parameters,
-        "responses": {"200": {"description": "OK", "content": {"application/json": {"schema": reference}}}},
-        "x-kubernetes-action": action,
-        "x-kubernetes-group-version-kind": kind(resource),
-    });
-    if !bodies.is_empty() {
-        let content: Map<String, Value> =
-            bodies.iter().map(|body| ((*body).to_owned(), json!({"schema": {"type": "object"}}))).collect();
-        operation["requestBody"] = json!({"content": content});
-    }
-    operation
+        .ok_or_else(|| ApiError::not_acceptable(&offered.join(", ")))
 }
 
-fn path_parameters(resource: &Resource, named: bool) -> Vec<Value> {
-    let parameter = |name: &str| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string", "uniqueItems": true}});
-    let mut parameters = Vec::new();
-    if named {
-        parameters.push(parameter("name"));
-    }
-    if resource.scope == Scope::Namespaced {
-        parameters.push(parameter("namespace"));
-    }
-    parameters
+fn hash(content: &[u8]) -> String {
+    Sha512::digest(content).iter().map(|byte| format!("{byte:02X}")).collect()
+}
+
+fn value(text: &str) -> Option<HeaderValue> {
+    HeaderValue::from_str(text).ok()
+}
+
+fn internal(error: std::io::Error) -> ApiError {
+    ApiError::internal(&format!("the OpenAPI document cannot be compressed: {error}"))
+}
+
+fn send(
+    hash: &str,
+    content_type: &'static str,
+    headers: &HeaderMap,
+    document: &Document,
+) -> Result<Response<Body>, ApiError> {
+    let tag = format!("\"{hash}\"");
+    let text = |name: header::HeaderName| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let known = text(header::IF_NONE_MATCH).split(',').any(|known| known.trim().trim_start_matches("W/") == tag);
+    let zipped = text(header::ACCEPT_ENCODING).split(',').any(|coding| coding.trim().starts_with("gzip"));
+    let mut answer = if known {
+        let mut answer = Response::new(response::full(Bytes::new()));
+        *answer.status_mut() = StatusCode::NOT_MODIFIED;
+        answer
+    } else if zipped {
+        let mut answer = response::with_type(StatusCode::OK, content_type, response::full(document.gzip.clone()));
+        answer.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        answer
+    } else {
+        let plain = document.plain().map_err(internal)?;
+        response::with_type(StatusCode::OK, content_type, response::full(plain))
+    };
+    answer.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
+    answer.headers_mut().extend(value(&tag).map(|tag| (header::ETAG, tag)));
+    Ok(answer)
 }

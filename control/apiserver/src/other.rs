@@ -9,7 +9,6 @@ use crate::discovery;
 use crate::form;
 use crate::metrics;
 use crate::negotiate::{Form, Output};
-use crate::openapi;
 use crate::response::{self, Body};
 use crate::status::ApiError;
 
@@ -40,9 +39,6 @@ pub(crate) fn handle(
         ["api", version] => discovery::resource_list(registry, "", version),
         ["apis", group] => discovery::group(registry, group),
         ["apis", group, version] if !group.is_empty() => discovery::resource_list(registry, group, version),
-        ["openapi", "v3"] => Some(openapi::index(registry)),
-        ["openapi", "v3", "api", version] => openapi::document(registry, "", version),
-        ["openapi", "v3", "apis", group, version] => openapi::document(registry, group, version),
         ["version"] => Some(version()),
         ["metrics"] => return Ok(metrics::answer()),
         [kind @ ("livez" | "readyz" | "healthz"), rest @ ..] => return health(kind, rest, checks, call),
@@ -66,7 +62,9 @@ fn paths(registry: &Registry) -> Vec<String> {
             paths.push(if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") });
         }
     }
-    paths.extend(["/healthz", "/livez", "/metrics", "/openapi/v3", "/readyz", "/version"].map(str::to_owned));
+    paths.extend(
+        ["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"].map(str::to_owned),
+    );
     paths.sort();
     paths
 }

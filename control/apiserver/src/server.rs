@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use skep_raft::Store;
 use skep_registry::Registry;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -19,6 +19,7 @@ use crate::authz::{Action, Authorizer, SystemAuthorizer, refusal};
 use crate::cache::{Cache, follow};
 use crate::call::Call;
 use crate::negotiate::Output;
+use crate::openapi::Documents;
 use crate::options::{Error, Options};
 use crate::other;
 use crate::path::{self, Path, ResourcePath, Verb};
@@ -51,6 +52,7 @@ pub struct ApiServer {
 }
 
 struct Inner {
+    documents: Arc<Documents>,
     writer: Arc<Writer>,
     authorizer: Box<dyn Authorizer>,
     kubelet: Option<KubeletClient>,
@@ -97,6 +99,7 @@ impl ApiServer {
                 mutating: Semaphore::new(options.mutating_requests_max.max(1)),
                 reading: Semaphore::new(options.reading_requests_max.max(1)),
                 stop,
+                documents: Arc::default(),
             }),
         };
         Ok(server)
@@ -170,8 +173,14 @@ impl Inner {
         let (parts, body) = request.into_parts();
         let query = Query::parse(parts.uri.query());
         let path = path::parse(parts.uri.path()).ok_or_else(|| ApiError::bad_request("the path is not UTF-8"))?;
+        // Those documents come in types of their own.
+        let openapi = matches!(&path, Path::Other(segments) if segments.first().is_some_and(|s| s == "openapi"));
+        let output = match Output::of(&parts.headers, &query) {
+            Err(_) if openapi => Output::JSON,
+            output => output?,
+        };
         let call = Call {
-            output: Output::of(&parts.headers, &query)?,
+            output,
             path: parts.uri.path().to_owned(),
             method: parts.method,
             headers: parts.headers,
@@ -185,12 +194,23 @@ impl Inner {
             Path::Other(segments) => {
                 let verb = call.method.as_str().to_lowercase();
                 self.authorize(&call.identity, &Action::Path { verb: &verb, path: &call.path })?;
+                if openapi && matches!(call.method, Method::GET | Method::HEAD) {
+                    return self.openapi(segments, call).await;
+                }
                 let address = self.advertise.map(|a| a.to_string()).unwrap_or_default();
                 let checks = self.checks(&segments).await;
                 other::handle(&self.registry(), &address, &checks, &segments, &call)
             }
             Path::Resource(path) => self.resource(path, call).await,
         }
+    }
+
+    /// On a thread of its own: a document that is not there yet takes a while to make.
+    async fn openapi(&self, segments: Vec<String>, call: Call) -> Result<Response<Body>, ApiError> {
+        let (documents, registry) = (Arc::clone(&self.documents), self.registry());
+        let Call { headers, query, .. } = call;
+        let made = tokio::task::spawn_blocking(move || documents.answer(&registry, &segments, &headers, &query));
+        made.await.map_err(|error| ApiError::internal(&error))?
     }
 
     /// How the parts do, where that is asked for.

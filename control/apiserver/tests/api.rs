@@ -13,6 +13,8 @@ mod harness;
 mod lists;
 #[path = "api/nodes.rs"]
 mod nodes;
+#[path = "api/openapi.rs"]
+mod openapi;
 #[path = "api/pki.rs"]
 mod pki;
 #[path = "api/protobuf.rs"]

@@ -10,7 +10,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::names;
-use crate::patch::{self, Type};
 use crate::strategy::{Allocated, Cell, Claim, Column, FieldError, Pools, Requester, Scale, Scope, Subresource};
 use crate::table;
 
@@ -75,8 +74,6 @@ pub trait Kind: Send + Sync + 'static {
     const COLUMNS: &'static [Column] = table::NAME_AND_AGE;
     /// Known field selectors. Those of the metadata are answered by the adaptor, others by [`Kind::fields`].
     const FIELDS: &'static [&'static str] = &["metadata.name", "metadata.namespace"];
-    /// How a strategic merge patch treats the lists of this kind.
-    const PATCH: &'static Type = &patch::OBJECT;
 
     /// Whether objects have generations: the first is 1, and [`Kind::spec_changed`] says when it rises.
     const GENERATIONS: bool = false;

@@ -34,7 +34,7 @@ pub use field::{Errors, Path};
 pub use kind::{ApiObject, HasScope, Kind};
 pub use metadata::{validate_metadata, validate_metadata_update};
 pub use names::{dns1035_label, dns1123_label, dns1123_subdomain, qualified_name};
-pub use patch::{Field as PatchField, Lists as PatchLists, PatchError, Type as PatchType, strategic_merge};
+pub use patch::{PatchError, strategic_merge};
 pub use pod_spec::qos_class;
 pub use quantity::{Quantity, QuantityError};
 pub use registry::{Registry, resource};

@@ -1,12 +1,12 @@
 //! Strategic merge patch: a merge patch that knows which lists are keyed, as the Kubernetes API conventions define it.
 
 mod list;
-mod schema;
+mod place;
 
 use serde_json::{Map, Value};
+use skep_schema::ObjectShape;
 
-pub(crate) use schema::{DEPLOYMENT, NAMESPACE, NODE, OBJECT, POD, REPLICA_SET, SERVICE, SERVICE_ACCOUNT};
-pub use schema::{Field, Lists, Type};
+use place::Place;
 
 const DIRECTIVE: &str = "$patch";
 const RETAIN_KEYS: &str = "$retainKeys";
@@ -38,13 +38,15 @@ pub enum PatchError {
     NotRetained(String),
 }
 
-/// Applies `patch` to `original`, an object of type `ty`.
+/// Applies `patch` to `original`, an object of a shape.
 ///
 /// # Errors
 /// A patch that is not an object, or whose directives or list elements are malformed.
-pub fn strategic_merge(original: Value, patch: &Value, ty: &Type) -> Result<Value, PatchError> {
+pub fn strategic_merge(original: Value, patch: &Value, shape: &ObjectShape) -> Result<Value, PatchError> {
     match (original, patch) {
-        (Value::Object(original), Value::Object(patch)) => merge_map(original, patch, ty).map(Value::Object),
+        (Value::Object(original), Value::Object(patch)) => {
+            merge_map(original, patch, Place::root(shape)).map(Value::Object)
+        }
         (_, Value::Object(_)) => Err(PatchError::NotAnObject("the object to patch".to_owned())),
         _ => Err(PatchError::NotAnObject("the patch".to_owned())),
     }
@@ -53,23 +55,23 @@ pub fn strategic_merge(original: Value, patch: &Value, ty: &Type) -> Result<Valu
 fn merge_map(
     mut original: Map<String, Value>,
     patch: &Map<String, Value>,
-    ty: &Type,
+    place: Place<'_>,
 ) -> Result<Map<String, Value>, PatchError> {
     match directive(patch)? {
-        Some(Directive::Replace) => return merge_fields(Map::new(), patch, ty),
+        Some(Directive::Replace) => return merge_fields(Map::new(), patch, place),
         Some(Directive::Delete) => return Ok(Map::new()),
         Some(Directive::Merge) | None => {}
     }
     if let Some(keys) = patch.get(RETAIN_KEYS) {
         retain_keys(&mut original, patch, keys)?;
     }
-    merge_fields(original, patch, ty)
+    merge_fields(original, patch, place)
 }
 
 fn merge_fields(
     mut original: Map<String, Value>,
     patch: &Map<String, Value>,
-    ty: &Type,
+    place: Place<'_>,
 ) -> Result<Map<String, Value>, PatchError> {
     // The order before the merge tells where what only the server knows belongs.
     let mut orders = Vec::new();
@@ -87,17 +89,17 @@ fn merge_fields(
             list::remove_primitives(original.get_mut(name), value.as_array().ok_or_else(|| bad(DELETE_FROM, name))?);
             continue;
         }
-        let field = ty.field(name);
+        let field = place.field(name);
         match value {
             Value::Null => {
                 original.shift_remove(name);
             }
             Value::Object(value) => {
                 let old = match original.get_mut(name).map(Value::take) {
-                    Some(Value::Object(old)) => old,
+                    Some(Value::Object(old)) if !field.replaced => old,
                     _ => Map::new(),
                 };
-                let merged = merge_map(old, value, field.ty)?;
+                let merged = merge_map(old, value, field.place)?;
                 original.insert(name.clone(), Value::Object(merged));
             }
             Value::Array(value) => {
@@ -115,7 +117,7 @@ fn merge_fields(
     }
     for (name, order, before) in orders {
         if let Some(Value::Array(items)) = original.get_mut(name) {
-            list::reorder(items, order, &before, ty.field(name).lists);
+            list::reorder(items, order, &before, place.field(name).lists);
         }
     }
     Ok(original)

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
-use skep_schema::ObjectShape;
+use skep_schema::{Definitions, ObjectShape};
 
 /// Whether objects of a resource live in a namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -286,6 +286,6 @@ pub trait Strategy: Send + Sync {
     fn field_names(&self) -> Vec<&str>;
     /// The shape of its objects: what patches and field ownership go by.
     fn shape(&self) -> ObjectShape;
-    /// How a strategic merge patch treats this kind's lists; for [`strategic_merge`](crate::strategic_merge).
-    fn patch_type(&self) -> &'static crate::patch::Type;
+    /// Adds the schema of its objects and of lists of them. Returns its name.
+    fn define(&self, definitions: &mut Definitions) -> String;
 }

@@ -9,10 +9,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Map, Value};
-use skep_schema::ObjectShape;
+use skep_schema::{Definitions, ObjectShape};
 
 use crate::kind::{ApiObject, Kind};
-use crate::patch::Type;
 use crate::strategy::{
     Allocated, Cell, Claim, Column, DecodeError, Decoded, FieldError, Object, Pools, Requester, Scale, Strategy,
 };
@@ -272,7 +271,7 @@ impl<K: Kind> Strategy for Typed<K> {
         self.shape.get_or_init(ObjectShape::of::<K::Object>).clone()
     }
 
-    fn patch_type(&self) -> &'static Type {
-        K::PATCH
+    fn define(&self, definitions: &mut Definitions) -> String {
+        definitions.add_kind::<K::Object>()
     }
 }

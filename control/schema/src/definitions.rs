@@ -1,16 +1,41 @@
 //! Schemas of types, by name.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use std::collections::BTreeMap;
+
+use k8s_openapi::Resource;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ListMeta, ObjectMeta};
 use k8s_openapi::schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
-use crate::read;
 use crate::shape::ObjectShape;
+use crate::{read, v3};
 
-/// Schemas of types by name, each with all that it refers to.
+/// Group, version and kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gvk<'a> {
+    /// Empty for the core group.
+    pub group: &'a str,
+    /// The version.
+    pub version: &'a str,
+    /// CamelCase.
+    pub kind: &'a str,
+}
+
+impl Gvk<'_> {
+    /// As documents have it.
+    #[must_use]
+    pub fn value(&self) -> Value {
+        json!({"group": self.group, "kind": self.kind, "version": self.version})
+    }
+}
+
+/// Schemas of types by name, each with all that it refers to, in the form of Kubernetes' OpenAPI v3 documents.
 pub struct Definitions {
     generator: SchemaGenerator,
+    /// Schemas that are no type's.
     custom: Map<String, Value>,
+    /// The kinds that names are schemas of.
+    kinds: BTreeMap<String, Value>,
 }
 
 impl Default for Definitions {
@@ -25,7 +50,7 @@ impl Definitions {
     pub fn new() -> Self {
         let mut settings = SchemaSettings::openapi3();
         settings.transforms.clear();
-        Self { generator: settings.into_generator(), custom: Map::new() }
+        Self { generator: settings.into_generator(), custom: Map::new(), kinds: BTreeMap::new() }
     }
 
     /// Adds a built-in type, and the types of its fields. Returns its name.
@@ -34,18 +59,67 @@ impl Definitions {
         T::schema_name().into_owned()
     }
 
-    /// Adds a schema that is no built-in type's. It may refer to those that were added.
+    /// Adds a built-in kind and its list. Returns its name.
+    pub fn add_kind<T: JsonSchema + Resource>(&mut self) -> String {
+        let name = self.add::<T>();
+        self.of_kind(&name, Gvk { group: T::GROUP, version: T::VERSION, kind: T::KIND });
+        name
+    }
+
+    /// Adds a schema that is no built-in type's, in v3's form. It may refer to those that were added.
     pub fn insert(&mut self, name: impl Into<String>, schema: Value) {
         self.custom.insert(name.into(), schema);
     }
 
-    /// All schemas, as OpenAPI v3 has them.
+    /// Adds the schema of a custom resource's objects, and of its list. Its metadata and type become those that all
+    /// objects have.
+    pub fn insert_kind(&mut self, name: &str, gvk: Gvk<'_>, schema: &Value) {
+        let meta = self.add::<ObjectMeta>();
+        self.insert(name, with_metadata(schema, &meta));
+        self.of_kind(name, gvk);
+    }
+
+    fn of_kind(&mut self, name: &str, gvk: Gvk<'_>) {
+        let meta = self.add::<ListMeta>();
+        let list = format!("{name}List");
+        self.insert(&list, Value::Object(v3::list(gvk.kind, name, &meta)));
+        self.kinds.insert(list, Gvk { kind: &format!("{}List", gvk.kind), ..gvk }.value());
+        self.kinds.insert(name.to_owned(), gvk.value());
+    }
+
+    /// All schemas, by name.
     #[must_use]
     pub fn schemas(mut self) -> Map<String, Value> {
-        let mut schemas = self.generator.take_definitions(false);
-        schemas.extend(self.custom);
-        schemas
+        let mut all: BTreeMap<String, Value> = self.generator.take_definitions(false).into_iter().collect();
+        for (name, schema) in &mut all {
+            v3::normalize(name, schema);
+        }
+        all.extend(self.custom);
+        for (name, gvk) in self.kinds {
+            if let Some(schema) = all.get_mut(&name) {
+                schema["x-kubernetes-group-version-kind"] = json!([gvk]);
+            }
+        }
+        all.into_iter().collect()
     }
+}
+
+/// A structural schema with the fields that all objects have.
+fn with_metadata(schema: &Value, meta: &str) -> Value {
+    let mut schema = match schema {
+        Value::Object(_) => schema.clone(),
+        _ => json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true}),
+    };
+    let text = |description: &str| json!({"description": description, "type": "string"});
+    let properties = schema["properties"].take();
+    let mut properties = if let Value::Object(properties) = properties { properties } else { Map::new() };
+    properties.insert("apiVersion".to_owned(), text("The version of the schema that this object is in."));
+    properties.insert("kind".to_owned(), text("The name of this object's type."));
+    let about = "The metadata that all objects have.";
+    let meta = json!({"description": about, "allOf": [{"$ref": format!("{}{meta}", v3::PREFIX)}]});
+    properties.insert("metadata".to_owned(), meta);
+    schema["properties"] = Value::Object(properties);
+    schema
 }
 
 impl ObjectShape {
@@ -62,16 +136,7 @@ impl ObjectShape {
     pub fn of_custom(schema: &Value) -> Self {
         let mut definitions = Definitions::new();
         let meta = definitions.add::<ObjectMeta>();
-        let mut schema = schema.clone();
-        if let Some(schema) = schema.as_object_mut() {
-            let properties = schema.entry("properties").or_insert_with(|| json!({}));
-            if let Some(properties) = properties.as_object_mut() {
-                properties.insert("apiVersion".to_owned(), json!({"type": "string"}));
-                properties.insert("kind".to_owned(), json!({"type": "string"}));
-                properties.insert("metadata".to_owned(), json!({"$ref": meta}));
-            }
-        }
-        read::shape(&definitions.schemas(), &schema)
+        read::shape(&definitions.schemas(), &with_metadata(schema, &meta))
     }
 }
 
@@ -94,6 +159,16 @@ mod tests {
     #[test]
     fn a_pod_has_its_fields() {
         let pod = ObjectShape::of::<Pod>();
+        let Shape::Map { fields, .. } = pod.shape(at(&pod, &["spec"])) else { panic!() };
+        assert_eq!(fields["containers"].patch.merge_key.as_deref(), Some("name"));
+        assert_eq!(*pod.shape(fields["nodeSelector"].shape), Shape::Leaf);
+        let Shape::Keyed { keys, item } = pod.shape(fields["containers"].shape) else { panic!() };
+        assert_eq!(*keys[0].name, *"name");
+        let Shape::Map { fields, .. } = pod.shape(*item) else { panic!() };
+        let Shape::Keyed { keys, .. } = pod.shape(fields["ports"].shape) else { panic!() };
+        let defaults: Vec<_> = keys.iter().map(|k| (&*k.name, k.default.clone())).collect();
+        assert_eq!(defaults, [("containerPort", Some(json!(0))), ("protocol", Some(json!("TCP")))]);
+        assert_eq!(*pod.shape(fields["command"].shape), Shape::Leaf);
         assert!(matches!(pod.shape(at(&pod, &["metadata", "labels"])), Shape::Map { rest: Some(_), .. }));
         assert_eq!(*pod.shape(at(&pod, &["spec", "nodeName"])), Shape::Leaf);
     }

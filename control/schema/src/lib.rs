@@ -8,8 +8,14 @@
 //! schemas), so nobody may walk a shape without a value beside it.
 
 mod definitions;
+mod facts;
+mod gnostic;
 mod read;
 mod shape;
+mod v2;
+mod v3;
 
-pub use definitions::Definitions;
+pub use definitions::{Definitions, Gvk};
+pub use gnostic::encode as encode_v2;
 pub use shape::{Field, Key, ObjectShape, Patch, PatchStrategy, Shape, ShapeId, Shapes};
+pub use v2::definitions as v2_definitions;

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use skep_registry::{Registry, Resource, Scope};
 
-use super::{VERBS, below, groups};
+use super::{below, groups, verbs};
 
 /// Of `/api` if `core`, else of `/apis`.
 pub(crate) fn aggregated(registry: &Registry, core: bool) -> Value {
@@ -51,7 +51,7 @@ fn resource_value(resource: &Resource) -> Value {
         "responseKind": kind(&resource.group, &resource.version, &resource.kind),
         "scope": scope,
         "singularResource": resource.singular,
-        "verbs": VERBS,
+        "verbs": verbs(resource),
     });
     if !resource.short_names.is_empty() {
         value["shortNames"] = json!(resource.short_names);

@@ -2,6 +2,7 @@
 
 use http::{HeaderMap, Response, StatusCode};
 use serde_json::Value;
+use skep_schema::ObjectShape;
 
 use crate::call::Call;
 use crate::form::Shape;
@@ -51,9 +52,9 @@ impl Patch {
         Ok(if media_type == "application/merge-patch+json" { Self::Merge(value) } else { Self::Strategic(value) })
     }
 
-    /// `types` says how lists merge; without it, strategic merge is not supported.
-    pub(super) fn apply(&self, mut value: Value, types: Option<&skep_registry::PatchType>) -> Result<Value, ApiError> {
-        match (self, types) {
+    /// The object's shape says how lists merge; without it, strategic merge is not supported.
+    pub(super) fn apply(&self, mut value: Value, shape: Option<&ObjectShape>) -> Result<Value, ApiError> {
+        match (self, shape) {
             (Self::Json(patch), _) => {
                 json_patch::patch(&mut value, patch).map_err(|e| ApiError::unprocessable_patch(&e.to_string()))?;
                 Ok(value)
@@ -62,7 +63,7 @@ impl Patch {
                 json_patch::merge(&mut value, patch);
                 Ok(value)
             }
-            (Self::Strategic(patch), Some(types)) => skep_registry::strategic_merge(value, patch, types)
+            (Self::Strategic(patch), Some(shape)) => skep_registry::strategic_merge(value, patch, shape)
                 .map_err(|error| ApiError::bad_request(format!("invalid strategic merge patch: {error}"))),
             (Self::Strategic(_), None) => Err(ApiError::unsupported_media_type(TYPES)),
         }
@@ -81,8 +82,10 @@ pub(super) async fn patch(
     let validation = call.query.field_validation()?;
     let asked = call.asks(part.subresource(), dry_run);
     let patch = Patch::read(&call.headers, call.body).await?;
+    // What a definition makes has no merge keys.
+    let merged = target.served.definition.is_none().then(|| target.served.strategy.shape());
     let mut change = |current: &Cached, _: &dyn skep_registry::Object| {
-        let value = patch.apply(current.value(), Some(target.served.strategy.patch_type()))?;
+        let value = patch.apply(current.value(), merged.as_ref())?;
         let parsed = Parsed { value, duplicates: Vec::new() };
         let (object, unknown) = decode(target, parsed, validation)?;
         asked.warnings.extend(unknown);

@@ -6,7 +6,6 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::field::{Errors, Path};
 use crate::kind::{Kind, with_status};
-use crate::patch::{self, Type};
 use crate::strategy::{Cell, Column, FieldError, Scale, Subresource};
 use crate::table;
 use crate::workload::{self, REPLICAS, not_negative};
@@ -31,7 +30,6 @@ impl Kind for Deployments {
         workload::IMAGES,
         workload::SELECTOR,
     ];
-    const PATCH: &'static Type = &patch::DEPLOYMENT;
 
     fn default(object: &mut Deployment) {
         let spec = &mut object.spec;

@@ -9,7 +9,6 @@ use crate::field::{Errors, Path};
 use crate::kind::Kind;
 use crate::metadata;
 use crate::names;
-use crate::patch::{self, Type};
 use crate::strategy::{Cell, Column, FieldError, Subresource};
 use crate::table;
 
@@ -27,7 +26,6 @@ impl Kind for Namespaces {
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::Status, Subresource::Finalize];
     const COLUMNS: &'static [Column] = &[table::NAME, table::text("Status", "Active or Terminating."), table::AGE];
     const FIELDS: &'static [&'static str] = &["metadata.name", "metadata.namespace", "name", "status.phase"];
-    const PATCH: &'static Type = &patch::NAMESPACE;
 
     fn default(object: &mut Namespace) {
         if let Some(name) = object.metadata.name.clone().filter(|name| !name.is_empty()) {

@@ -6,7 +6,6 @@ use k8s_openapi::api::core::v1::{Node, NodeSpec, Taint};
 use crate::field::{Errors, Path};
 use crate::kind::Kind;
 use crate::names;
-use crate::patch::{self, Type};
 use crate::pod_spec::validate_quantity;
 use crate::strategy::{Allocated, Cell, Claim, Column, FieldError, Pools, Subresource};
 use crate::table::{self, or_none};
@@ -36,7 +35,6 @@ impl Kind for Nodes {
         table::wide("Container-Runtime", "The container runtime's version."),
     ];
     const FIELDS: &'static [&'static str] = &["metadata.name", "metadata.namespace", "spec.unschedulable"];
-    const PATCH: &'static Type = &patch::NODE;
 
     fn default(object: &mut Node) {
         let spec = object.spec.get_or_insert_default();

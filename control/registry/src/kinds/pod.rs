@@ -8,7 +8,6 @@ use k8s_openapi::api::core::v1::{Pod, PodCondition, PodIP, PodSpec, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::kind::{Kind, with_generations};
-use crate::patch::{self, Type};
 use crate::pod_spec;
 use crate::strategy::{Cell, Column, FieldError, Subresource};
 
@@ -36,7 +35,6 @@ impl Kind for Pods {
         "status.podIPs",
         "status.nominatedNodeName",
     ];
-    const PATCH: &'static Type = &patch::POD;
 
     fn default(object: &mut Pod) {
         let spec = object.spec.get_or_insert_default();

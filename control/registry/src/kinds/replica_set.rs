@@ -5,7 +5,6 @@ use k8s_openapi::api::apps::v1::ReplicaSet;
 
 use crate::field::{Errors, Path};
 use crate::kind::{Kind, with_generations, with_status};
-use crate::patch::{self, Type};
 use crate::strategy::{Cell, Column, FieldError, Scale, Subresource};
 use crate::table;
 use crate::workload::{self, REPLICAS, not_negative};
@@ -34,7 +33,6 @@ impl Kind for ReplicaSets {
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::Status, Subresource::Scale];
     const COLUMNS: &'static [Column] = COLUMNS;
     const FIELDS: &'static [&'static str] = &["metadata.name", "metadata.namespace", "status.replicas"];
-    const PATCH: &'static Type = &patch::REPLICA_SET;
 
     fn default(object: &mut ReplicaSet) {
         object.spec.replicas.get_or_insert(1);

@@ -10,7 +10,6 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::kind::Kind;
 use crate::names;
-use crate::patch::{self, Type};
 use crate::strategy::{Allocated, Cell, Claim, Column, FieldError, Pools, Subresource};
 
 const AFFINITY_SECONDS: i32 = 10_800;
@@ -28,7 +27,6 @@ impl Kind for Services {
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::Status];
     const COLUMNS: &'static [Column] = table::COLUMNS;
     const FIELDS: &'static [&'static str] = &["metadata.name", "metadata.namespace", "spec.clusterIP", "spec.type"];
-    const PATCH: &'static Type = &patch::SERVICE;
 
     fn default(object: &mut Service) {
         default_spec(object.spec.get_or_insert_default());

@@ -4,7 +4,6 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ServiceAccount;
 
 use crate::kind::Kind;
-use crate::patch::{self, Type};
 use crate::strategy::{Cell, Column};
 use crate::table;
 
@@ -18,7 +17,6 @@ impl Kind for ServiceAccounts {
     const SHORT_NAMES: &'static [&'static str] = &["sa"];
     const COLUMNS: &'static [Column] =
         &[table::NAME, table::number("Secrets", "How many secrets its pods may use."), table::AGE];
-    const PATCH: &'static Type = &patch::SERVICE_ACCOUNT;
 
     fn row(object: &ServiceAccount, now: Timestamp) -> Vec<Cell> {
         let secrets = object.secrets.iter().flatten().count();

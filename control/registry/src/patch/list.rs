@@ -2,14 +2,15 @@
 
 use serde_json::{Map, Value};
 
-use super::{Directive, Field, Lists, PatchError, Type, directive, merge_map};
+use super::place::{Field, Lists, Place};
+use super::{Directive, PatchError, directive, merge_map};
 
 /// Merges the list in a patch into the one of the object.
-pub(super) fn merge(name: &str, old: Vec<Value>, patch: &[Value], field: &Field) -> Result<Vec<Value>, PatchError> {
+pub(super) fn merge(name: &str, old: Vec<Value>, patch: &[Value], field: &Field<'_>) -> Result<Vec<Value>, PatchError> {
     match field.lists {
         Lists::Atomic => Ok(patch.to_vec()),
         Lists::Set => Ok(merge_set(old, patch)),
-        Lists::ByKey(key) => merge_keyed(name, old, patch, key, field.ty),
+        Lists::ByKey(key) => merge_keyed(name, old, patch, key, field.place.item()),
     }
 }
 
@@ -27,7 +28,7 @@ fn merge_keyed(
     mut old: Vec<Value>,
     patch: &[Value],
     key: &str,
-    ty: &Type,
+    place: Place<'_>,
 ) -> Result<Vec<Value>, PatchError> {
     let mut plain: Vec<&Map<String, Value>> = Vec::with_capacity(patch.len());
     let mut replace = false;
@@ -50,7 +51,7 @@ fn merge_keyed(
     }
     if replace {
         // As it is, also where several elements have one key: a Node has two addresses of one type.
-        let whole = |item: &Map<String, Value>| merge_map(Map::new(), item, ty).map(Value::Object);
+        let whole = |item: &Map<String, Value>| merge_map(Map::new(), item, place).map(Value::Object);
         return plain.into_iter().map(whole).collect();
     }
     for item in plain {
@@ -61,9 +62,9 @@ fn merge_keyed(
                     Value::Object(base) => base,
                     _ => Map::new(),
                 };
-                *other = Value::Object(merge_map(base, item, ty)?);
+                *other = Value::Object(merge_map(base, item, place)?);
             }
-            None => old.push(Value::Object(merge_map(Map::new(), item, ty)?)),
+            None => old.push(Value::Object(merge_map(Map::new(), item, place)?)),
         }
     }
     Ok(old)
@@ -82,7 +83,7 @@ pub(super) fn remove_primitives(list: Option<&mut Value>, remove: &[Value]) {
 
 /// Puts the elements that `order` names into its order. Those it does not name, which only the server knows, keep
 /// their place among those that were there `before`.
-pub(super) fn reorder(items: &mut Vec<Value>, order: &[Value], before: &[Value], lists: Lists) {
+pub(super) fn reorder(items: &mut Vec<Value>, order: &[Value], before: &[Value], lists: Lists<'_>) {
     let place = |list: &[Value], item: &Value| match lists {
         Lists::ByKey(key) => list.iter().position(|o| o.get(key).is_some() && o.get(key) == item.get(key)),
         Lists::Set | Lists::Atomic => list.iter().position(|o| o == item),

@@ -1,10 +1,37 @@
 use proptest::prelude::*;
+use std::sync::LazyLock;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use serde_json::json;
 
 use super::*;
 
+static POD: LazyLock<ObjectShape> = LazyLock::new(ObjectShape::of::<Pod>);
+
 fn apply(original: Value, patch: &Value) -> Value {
     strategic_merge(original, patch, &POD).unwrap()
+}
+
+#[test]
+fn a_selector_that_is_replaced_keeps_nothing() {
+    let budgets = ObjectShape::of::<PodDisruptionBudget>();
+    let original = json!({"spec": {"selector": {"matchLabels": {"a": "b"}}, "minAvailable": 1}});
+    let patch = json!({"spec": {"selector": {"matchLabels": {"c": "d"}}}});
+    let merged = strategic_merge(original, &patch, &budgets).unwrap();
+    assert_eq!(merged, json!({"spec": {"selector": {"matchLabels": {"c": "d"}}, "minAvailable": 1}}));
+}
+
+#[test]
+fn a_list_that_is_owned_whole_may_be_merged_by_key() {
+    let jobs = ObjectShape::of::<Job>();
+    let original =
+        json!({"status": {"conditions": [{"type": "A", "status": "True"}, {"type": "B", "status": "True"}]}});
+    let patch = json!({"status": {"conditions": [{"type": "B", "reason": "x"}]}});
+    let merged = strategic_merge(original, &patch, &jobs).unwrap();
+    assert_eq!(merged["status"]["conditions"][1], json!({"type": "B", "status": "True", "reason": "x"}));
 }
 
 #[test]
@@ -39,7 +66,11 @@ fn directives_delete_and_replace() {
     let node = json!({"status": {"addresses": [{"type": "InternalIP", "address": "x"}]}});
     let two = json!([{"type": "InternalIP", "address": "a"}, {"type": "InternalIP", "address": "b"}]);
     let patch = json!({"status": {"addresses": [two[0], two[1], {"$patch": "replace"}]}});
-    assert_eq!(strategic_merge(node, &patch, &NODE).unwrap()["status"]["addresses"], two, "one key twice");
+    assert_eq!(
+        strategic_merge(node, &patch, &ObjectShape::of::<Node>()).unwrap()["status"]["addresses"],
+        two,
+        "one key twice"
+    );
     let patch = json!({"spec": {"securityContext": {"$patch": "replace", "runAsUser": 3}}});
     assert_eq!(apply(original(), &patch)["spec"]["securityContext"], json!({"runAsUser": 3}));
     let patch = json!({"spec": {"securityContext": {"$patch": "delete"}}});
@@ -52,10 +83,11 @@ fn directives_delete_and_replace() {
 fn retain_keys_removes_what_is_not_listed() {
     let original = json!({"spec": {"strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1}}}});
     let patch = json!({"spec": {"strategy": {"$retainKeys": ["type"], "type": "Recreate"}}});
-    let merged = strategic_merge(original.clone(), &patch, &DEPLOYMENT).unwrap();
+    let deployments = ObjectShape::of::<Deployment>();
+    let merged = strategic_merge(original.clone(), &patch, &deployments).unwrap();
     assert_eq!(merged, json!({"spec": {"strategy": {"type": "Recreate"}}}));
     let patch = json!({"spec": {"strategy": {"$retainKeys": ["type"], "other": 1}}});
-    assert!(strategic_merge(original, &patch, &DEPLOYMENT).is_err());
+    assert!(strategic_merge(original, &patch, &deployments).is_err());
 }
 
 #[test]
