@@ -19,6 +19,9 @@ pub(crate) use table::Include;
 /// A list's body is sent in chunks of about this size.
 const CHUNK_BYTES: usize = 64 * 1024;
 
+/// From this size on an answer is compressed for clients that take that.
+const GZIP_BYTES_MIN: usize = 128 * 1024;
+
 /// How a request wants objects of one resource.
 #[derive(Clone)]
 pub(crate) struct Shape {
@@ -52,7 +55,7 @@ impl Shape {
     pub(crate) fn one(&self, code: StatusCode, object: &Cached) -> Response<Body> {
         let plain = self.output.form == Form::Object && !self.output.yaml && !self.output.pretty;
         if plain {
-            return response::with_type(code, response::JSON, response::full(object.bytes.clone()));
+            return chunked(code, std::iter::once(object.bytes.clone()), self.output);
         }
         let value = match self.output.form {
             Form::Table => {
@@ -89,8 +92,7 @@ impl Shape {
         let mut open = serde_json::to_vec(&head).unwrap_or_default();
         // The head ends with an empty array, which is filled while it is sent.
         open.truncate(open.len().saturating_sub(2));
-        let body = response::streamed(futures::stream::iter(self.clone().chunks(open, items).map(Ok)));
-        response::with_type(StatusCode::OK, self.output.content_type(), body)
+        chunked(StatusCode::OK, self.clone().chunks(open, items), self.output)
     }
 
     fn rendered_list(&self, mut head: Value, items: &[Arc<Cached>]) -> Response<Body> {
@@ -198,7 +200,37 @@ pub(crate) fn render(code: StatusCode, value: &Value, output: Output) -> Respons
     } else {
         encoded(value)
     };
-    response::with_type(code, output.content_type(), response::full(bytes))
+    chunked(code, std::iter::once(bytes.into()), output)
+}
+
+/// Sends chunks as they are made; compressed where that is worth it.
+fn chunked(
+    code: StatusCode,
+    mut chunks: impl Iterator<Item = Bytes> + Send + 'static,
+    output: Output,
+) -> Response<Body> {
+    let (mut first, mut len) = (Vec::new(), 0);
+    while len < GZIP_BYTES_MIN
+        && let Some(chunk) = chunks.next()
+    {
+        len += chunk.len();
+        first.push(chunk);
+    }
+    if len < GZIP_BYTES_MIN {
+        // All of it is here.
+        let body = match first.len() {
+            1 => first.pop().unwrap_or_default(),
+            _ => first.concat().into(),
+        };
+        return response::with_type(code, output.content_type(), response::full(body));
+    }
+    let all = first.into_iter().chain(chunks);
+    if output.gzip {
+        let body = response::streamed(futures::stream::iter(response::compressed(all).map(Ok)));
+        return response::gzip(response::with_type(code, output.content_type(), body));
+    }
+    let body = response::streamed(futures::stream::iter(all.map(Ok)));
+    response::with_type(code, output.content_type(), body)
 }
 
 fn encoded(value: &Value) -> Vec<u8> {

@@ -30,6 +30,8 @@ pub(crate) struct Output {
     pub form: Form,
     pub yaml: bool,
     pub pretty: bool,
+    /// Whether the client takes big answers compressed.
+    pub gzip: bool,
 }
 
 /// What a body is written in.
@@ -42,20 +44,20 @@ pub(crate) enum Input {
 
 impl Output {
     /// Objects in JSON.
-    pub(crate) const JSON: Self = Self { form: Form::Object, yaml: false, pretty: false };
+    pub(crate) const JSON: Self = Self { form: Form::Object, yaml: false, pretty: false, gzip: false };
 
     /// The first form that the client accepts and the server has.
     pub(crate) fn of(headers: &HeaderMap, query: &Query) -> Result<Self, ApiError> {
         let accept: Vec<&str> = headers.get_all(header::ACCEPT).iter().filter_map(|v| v.to_str().ok()).collect();
         let accept = accept.join(",");
-        let pretty = pretty(headers, query);
+        let (pretty, gzip) = (pretty(headers, query), takes_gzip(headers));
         if accept.trim().is_empty() {
-            return Ok(Self { form: Form::Object, yaml: false, pretty });
+            return Ok(Self { pretty, gzip, ..Self::JSON });
         }
         accept
             .split(',')
             .find_map(clause)
-            .map(|(form, yaml)| Self { form, yaml, pretty })
+            .map(|(form, yaml)| Self { form, yaml, pretty, gzip })
             .ok_or_else(|| ApiError::not_acceptable(OFFERED))
     }
 
@@ -66,6 +68,14 @@ impl Output {
             (_, false) => "application/json",
         }
     }
+}
+
+/// Whether the client takes answers compressed with gzip.
+pub(crate) fn takes_gzip(headers: &HeaderMap) -> bool {
+    let codings = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|v| v.to_str().ok());
+    codings
+        .flat_map(|codings| codings.split(','))
+        .any(|coding| coding.split(';').next().unwrap_or_default().trim() == "gzip")
 }
 
 /// One clause of an `Accept` header.

@@ -13,11 +13,12 @@ use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use jiff::{SignedDuration, Timestamp};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, json};
 use sha2::{Digest, Sha512};
 use skep_registry::{Registry, Resource};
 
 use crate::discovery;
+use crate::negotiate;
 use crate::query::Query;
 use crate::response::{self, Body};
 use crate::status::ApiError;
@@ -221,12 +222,11 @@ fn send(
     let tag = format!("\"{hash}\"");
     let text = |name: header::HeaderName| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let known = text(header::IF_NONE_MATCH).split(',').any(|known| known.trim().trim_start_matches("W/") == tag);
-    let zipped = text(header::ACCEPT_ENCODING).split(',').any(|coding| coding.trim().starts_with("gzip"));
     let mut answer = if known {
         let mut answer = Response::new(response::full(Bytes::new()));
         *answer.status_mut() = StatusCode::NOT_MODIFIED;
         answer
-    } else if zipped {
+    } else if negotiate::takes_gzip(headers) {
         let mut answer = response::with_type(StatusCode::OK, content_type, response::full(document.gzip.clone()));
         answer.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         answer

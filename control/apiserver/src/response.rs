@@ -1,6 +1,10 @@
 //! Bodies and headers of answers.
 
+use std::io::Write as _;
+
 use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
@@ -34,6 +38,33 @@ where
 {
     use futures::StreamExt;
     StreamBody::new(stream.map(|chunk| chunk.map(http_body::Frame::data))).boxed_unsync()
+}
+
+/// Chunks compressed as they come.
+pub(crate) fn compressed(chunks: impl Iterator<Item = Bytes>) -> impl Iterator<Item = Bytes> {
+    let mut encoder = Some(GzEncoder::new(Vec::new(), Compression::fast()));
+    let mut chunks = chunks.fuse();
+    std::iter::from_fn(move || {
+        loop {
+            let mut open = encoder.take()?;
+            // Writing to memory does not fail.
+            match chunks.next() {
+                None => return open.finish().ok().map(Bytes::from),
+                Some(chunk) => open.write_all(&chunk).ok()?,
+            }
+            let made = std::mem::take(open.get_mut());
+            encoder = Some(open);
+            if !made.is_empty() {
+                return Some(made.into());
+            }
+        }
+    })
+}
+
+pub(crate) fn gzip(mut response: Response<Body>) -> Response<Body> {
+    response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+    response
 }
 
 pub(crate) fn with_type(code: StatusCode, content_type: &'static str, body: Body) -> Response<Body> {

@@ -7,6 +7,8 @@ mod admission;
 mod conflict;
 #[path = "api/deletion.rs"]
 mod deletion;
+#[path = "api/discovery.rs"]
+mod discovery;
 #[path = "api/harness.rs"]
 mod harness;
 #[path = "api/lists.rs"]
@@ -23,5 +25,7 @@ mod protobuf;
 mod requests;
 #[path = "api/secure.rs"]
 mod secure;
+#[path = "api/validation.rs"]
+mod validation;
 #[path = "api/watches.rs"]
 mod watches;

@@ -49,6 +49,7 @@ async fn changes_come_in_order_from_where_they_are_asked_for() {
     assert_eq!(next(&mut snapshot).await, "+b");
 }
 
+/// `Watchers should observe an object deletion if it stops meeting the requirements of the selector`.
 #[tokio::test]
 async fn what_leaves_a_selector_is_gone_for_its_watcher() {
     let server = Server::start().await;

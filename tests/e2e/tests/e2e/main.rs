@@ -4,6 +4,7 @@
 mod faults;
 mod fleet;
 mod inspect;
+mod schema;
 
 use std::time::Duration;
 
