@@ -145,7 +145,7 @@ impl ObjectShape {
 mod tests {
     use super::*;
     use crate::shape::{Key, Shape, ShapeId};
-    use k8s_openapi::api::core::v1::Pod;
+    use k8s_openapi::api::core::v1::{Event, PersistentVolume, Pod};
     use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 
     fn at(shape: &ObjectShape, path: &[&str]) -> ShapeId {
@@ -171,6 +171,14 @@ mod tests {
         assert_eq!(*pod.shape(fields["command"].shape), Shape::Leaf);
         assert!(matches!(pod.shape(at(&pod, &["metadata", "labels"])), Shape::Map { rest: Some(_), .. }));
         assert_eq!(*pod.shape(at(&pod, &["spec", "nodeName"])), Shape::Leaf);
+    }
+
+    #[test]
+    fn a_field_may_be_merged_whose_type_is_not() {
+        let volume = ObjectShape::of::<PersistentVolume>();
+        assert!(matches!(volume.shape(at(&volume, &["spec", "claimRef"])), Shape::Map { .. }));
+        let event = ObjectShape::of::<Event>();
+        assert_eq!(*event.shape(at(&event, &["involvedObject"])), Shape::Leaf);
     }
 
     #[test]

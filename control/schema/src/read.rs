@@ -36,7 +36,11 @@ impl<'a> Reader<'a> {
             return LEAF;
         }
         if let Some(name) = reference(schema) {
-            return self.named(name, depth);
+            // A field may be merged whose type is replaced whole elsewhere.
+            return match self.definitions.get(name) {
+                Some(of) if text(schema, "x-kubernetes-map-type") == Some("granular") => self.object(of, depth + 1),
+                _ => self.named(name, depth),
+            };
         }
         if flag(schema, "x-kubernetes-int-or-string") {
             return LEAF;
