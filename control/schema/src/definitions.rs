@@ -22,6 +22,14 @@ pub struct Gvk<'a> {
 }
 
 impl Gvk<'_> {
+    /// The name of a custom kind's schema: `com.example.v1.Widget` of the group `example.com`.
+    #[must_use]
+    pub fn schema_name(&self) -> String {
+        let mut parts: Vec<&str> = self.group.rsplit('.').collect();
+        parts.extend([self.version, self.kind]);
+        parts.join(".")
+    }
+
     /// As documents have it.
     #[must_use]
     pub fn value(&self) -> Value {
@@ -186,6 +194,22 @@ mod tests {
         let crd = ObjectShape::of::<CustomResourceDefinition>();
         assert!(matches!(crd.root(), Shape::Map { .. }));
         assert!(crd.shapes.all.len() < 1000);
+    }
+
+    #[test]
+    fn a_custom_kind_is_described_with_its_list() {
+        let gvk = Gvk { group: "example.com", version: "v1", kind: "Widget" };
+        let name = gvk.schema_name();
+        assert_eq!(name, "com.example.v1.Widget");
+        let mut definitions = Definitions::new();
+        definitions.insert_kind(&name, gvk, &json!({"type": "object", "properties": {"spec": {"type": "object"}}}));
+        let schemas = definitions.schemas();
+        let widget = &schemas[&name];
+        assert_eq!(widget["x-kubernetes-group-version-kind"], json!([gvk.value()]));
+        let meta = &widget["properties"]["metadata"]["allOf"][0]["$ref"];
+        assert!(schemas.contains_key(meta.as_str().unwrap().rsplit('/').next().unwrap()));
+        assert_eq!(widget["properties"]["spec"]["type"], "object");
+        assert_eq!(schemas["com.example.v1.WidgetList"]["properties"]["items"]["type"], "array");
     }
 
     #[test]

@@ -31,6 +31,7 @@ async fn paint(maps: &Api<ConfigMap>, name: &str, color: &str) {
     maps.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
 }
 
+/// `Watchers should be able to start watching from a specific resource version`.
 #[tokio::test]
 async fn changes_come_in_order_from_where_they_are_asked_for() {
     let server = Server::start().await;
@@ -47,6 +48,50 @@ async fn changes_come_in_order_from_where_they_are_asked_for() {
 
     let mut snapshot = maps.watch(&WatchParams::default(), "0").await.unwrap().boxed();
     assert_eq!(next(&mut snapshot).await, "+b");
+}
+
+/// `Watchers should observe add, update, and delete watch notifications on configmaps`.
+#[tokio::test]
+async fn each_watcher_sees_what_its_selector_names() {
+    let server = Server::start().await;
+    let maps = server.config_maps();
+    let params = |selector: &str| WatchParams::default().labels(selector);
+    let mut a = maps.watch(&params("color=a"), "0").await.unwrap().boxed();
+    let mut b = maps.watch(&params("color=b"), "0").await.unwrap().boxed();
+    let mut either = maps.watch(&params("color in (a, b)"), "0").await.unwrap().boxed();
+    let patch = json!({"data": {"mutation": "1"}});
+    for name in ["a", "b"] {
+        maps.create(&PostParams::default(), &labelled(name, name)).await.unwrap();
+        maps.patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
+        maps.delete(name, &DeleteParams::default()).await.unwrap();
+    }
+    for sign in ["+", "~", "-"] {
+        assert_eq!(next(&mut a).await, format!("{sign}a"));
+        assert_eq!(next(&mut b).await, format!("{sign}b"));
+        assert_eq!(next(&mut either).await, format!("{sign}a"));
+    }
+    assert_eq!(next(&mut either).await, "+b");
+}
+
+/// `Watchers should be able to restart watching from the last resource version observed by the previous watch`, and
+/// `Watchers should receive events on concurrent watches in same order`.
+#[tokio::test]
+async fn a_watch_goes_on_from_any_version_that_another_saw() {
+    let server = Server::start().await;
+    let maps = server.config_maps();
+    let start = maps.create(&PostParams::default(), &config_map("m0", "1")).await.unwrap();
+    let mut from = start.metadata.resource_version.unwrap();
+    let mut watches = Vec::new();
+    for i in 1..20 {
+        watches.push((i, maps.watch(&WatchParams::default(), &from).await.unwrap().boxed()));
+        let made = maps.create(&PostParams::default(), &config_map(&format!("m{i}"), "1")).await.unwrap();
+        from = made.metadata.resource_version.unwrap();
+    }
+    for (first, mut watch) in watches {
+        for i in first..20 {
+            assert_eq!(next(&mut watch).await, format!("+m{i}"), "of the watch from m{first} on");
+        }
+    }
 }
 
 /// `Watchers should observe an object deletion if it stops meeting the requirements of the selector`.
