@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 use crate::object::Cached;
 use crate::served::Served;
 
+mod definitions;
 pub(crate) mod follow;
 
 /// Changes kept of each resource, for watches that begin in the past.
@@ -79,6 +80,8 @@ pub(crate) struct Cache {
 /// Objects as of one revision.
 pub(crate) struct Snapshot {
     pub revision: Revision,
+    /// Whether the resource is served; if not, that there are no objects says nothing.
+    pub served: bool,
     pub items: Vec<Arc<Cached>>,
 }
 
@@ -151,11 +154,16 @@ impl Cache {
         self.read().kinds.get(&served.index())?.items.get(key).cloned()
     }
 
+    /// Whether a resource is served as it was when the handle was taken.
+    pub(crate) fn serves(&self, served: &Served) -> bool {
+        self.read().kinds.contains_key(&served.index())
+    }
+
     /// Objects whose key begins with a prefix.
     pub(crate) fn list(&self, served: &Served, prefix: &str) -> Snapshot {
         let state = self.read();
         let items = state.kinds.get(&served.index()).map(|kind| below(&kind.items, prefix));
-        Snapshot { revision: state.revision, items: items.unwrap_or_default() }
+        Snapshot { revision: state.revision, served: items.is_some(), items: items.unwrap_or_default() }
     }
 
     /// The key of the object that holds a claim.

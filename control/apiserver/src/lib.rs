@@ -14,7 +14,8 @@
 //! * A value that one object alone may hold is written with the object, in one transaction.
 //! * A slow watcher costs only itself: its queue is bounded, and it is dropped when that is full.
 //!
-//! Tasks: one that follows the store and feeds the watch cache, one for each connection. Queues: one for each watch.
+//! Tasks: one that follows the store and feeds the watch cache, one that settles the status of definitions of custom resources, one for each
+//! definition whose objects are going, one for each connection. Queues: one for each watch.
 
 mod admission;
 mod authn;
@@ -22,6 +23,7 @@ mod authz;
 mod bootstrap;
 mod cache;
 mod call;
+mod definitions;
 mod discovery;
 mod expiry;
 mod form;

@@ -37,8 +37,14 @@ impl Cached {
     /// From the bytes in the store; `None` if they are not an object of this resource.
     pub(crate) fn from_stored(resource: &Resource, key: String, revision: Revision, stored: &[u8]) -> Option<Self> {
         let bytes = splice(stored, revision)?;
-        let object = decode(resource, &bytes)?;
-        Some(Self::new(resource, key, revision, bytes, &*object))
+        let mut object = decode(resource, &bytes)?;
+        if resource.strategy.stored_api_version().is_none() {
+            return Some(Self::new(resource, key, revision, bytes, &*object));
+        }
+        // It may have been stored in another version, or before the schema got its defaults.
+        resource.strategy.default(&mut *object);
+        let served = splice(&encode(&*object), revision)?;
+        Some(Self::new(resource, key, revision, served, &*object))
     }
 
     /// The same object as of another revision, for the event that takes it out of a watcher's sight.
@@ -75,6 +81,16 @@ pub(crate) fn encode(object: &dyn Object) -> Bytes {
         metadata.shift_insert(0, "resourceVersion".to_owned(), Value::String(String::new()));
     }
     serde_json::to_vec(&value).unwrap_or_default().into()
+}
+
+/// The form in which an encoded object is stored: as it is, or as another version of its kind.
+pub(crate) fn to_stored(resource: &Resource, encoded: Bytes) -> Bytes {
+    let Some(version) = resource.strategy.stored_api_version().filter(|stored| *stored != api_version(resource)) else {
+        return encoded;
+    };
+    let Ok(mut value) = serde_json::from_slice::<Value>(&encoded) else { return encoded };
+    value["apiVersion"] = Value::from(version);
+    serde_json::to_vec(&value).map_or(encoded, Bytes::from)
 }
 
 /// Puts the revision where the stored form leaves room for it, in place of what is there.

@@ -11,7 +11,7 @@ use crate::query::{ListOptions, VersionMatch};
 use crate::response::Body;
 use crate::selection::Selection;
 use crate::status::ApiError;
-use crate::write::{Target, Writer, store_error};
+use crate::write::{Target, Writer, changed, store_error};
 
 mod history;
 mod token;
@@ -28,7 +28,7 @@ pub(crate) async fn get(
     version: Option<u64>,
 ) -> Result<Response<Body>, ApiError> {
     ready(writer, version).await?;
-    let object = writer.cache.get(&target.served, &target.key()).ok_or_else(|| target.not_found())?;
+    let object = writer.cache.get(&target.served, &target.key()).ok_or_else(|| writer.missing(target))?;
     Ok(shape.one(StatusCode::OK, &object))
 }
 
@@ -68,7 +68,7 @@ pub(crate) async fn list(
         })?
     } else {
         ready(writer, options.resource_version).await?;
-        cached(writer, shape, selection, options.limit)
+        cached(writer, shape, selection, options.limit)?
     };
     let continue_token = page.next.map(|start| Token { revision: page.revision, start }.encode());
     let meta = ListMeta { revision: page.revision, continue_token, remaining: page.remaining };
@@ -78,7 +78,7 @@ pub(crate) async fn list(
 /// The objects of a selection as they are now.
 pub(crate) async fn all(writer: &Writer, shape: &Shape, selection: &Selection) -> Result<Vec<Arc<Cached>>, ApiError> {
     writer.catch_up().await?;
-    Ok(cached(writer, shape, selection, 0).items)
+    Ok(cached(writer, shape, selection, 0)?.items)
 }
 
 /// The revision that must be read and no other.
@@ -92,8 +92,11 @@ fn exact(options: &ListOptions) -> Option<u64> {
     }
 }
 
-fn cached(writer: &Writer, shape: &Shape, selection: &Selection, limit: usize) -> Page {
+fn cached(writer: &Writer, shape: &Shape, selection: &Selection, limit: usize) -> Result<Page, ApiError> {
     let snapshot = writer.cache.list(&shape.served, &selection.prefix);
+    if !snapshot.served {
+        return Err(changed(&shape.served));
+    }
     let mut items = snapshot.items;
     if !selection.is_everything() {
         items.retain(|item| selection.matches(item));
@@ -104,7 +107,7 @@ fn cached(writer: &Writer, shape: &Shape, selection: &Selection, limit: usize) -
         items.truncate(limit);
         next = items.last().map(|last| after(&last.key));
     }
-    Page { revision: snapshot.revision, items, next, remaining }
+    Ok(Page { revision: snapshot.revision, items, next, remaining })
 }
 
 async fn next_page(

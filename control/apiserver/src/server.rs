@@ -31,7 +31,7 @@ use crate::served::Served;
 use crate::status::ApiError;
 use crate::warning::Warnings;
 use crate::write::Writer;
-use crate::{bootstrap, expiry, listen, metrics};
+use crate::{bootstrap, definitions, expiry, listen, metrics};
 
 /// How long a request may take that is neither a watch nor a log.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -78,6 +78,7 @@ impl ApiServer {
     /// The store cannot be read or written.
     pub async fn start(options: Options, registry: Arc<Registry>, store: Store) -> Result<Self, Error> {
         let stop = CancellationToken::new();
+        let registry = Arc::new(Registry::clone(&registry).with(vec![skep_custom::definitions()]));
         let cache = Arc::new(Cache::new(Arc::clone(&registry)));
         follow::start(Arc::clone(&cache), store.clone(), stop.clone()).await.map_err(Error::Load)?;
         let ranges = Ranges { service_cidr: options.service_cidr, node_ports: options.node_ports.clone() };
@@ -87,6 +88,7 @@ impl ApiServer {
         let keep = bootstrap::keep(Arc::clone(&writer), Arc::clone(&registry), options.clone());
         tokio::spawn(stop.clone().run_until_cancelled_owned(keep));
         expiry::start(&writer, Served::all(&registry), &stop);
+        definitions::start(&writer, &registry, &stop);
         let server = Self {
             inner: Arc::new(Inner {
                 nodes: Served::find(&registry, "", "v1", "nodes"),
@@ -249,6 +251,9 @@ impl Inner {
             .ok_or_else(ApiError::no_such_path)?;
         let (began, asked) = (Instant::now(), path.clone());
         let long = watch || path.subresource.as_deref() == Some("log");
+        if let Some(warning) = served.strategy.deprecation() {
+            call.warnings.add(warning);
+        }
         let answer = self.handle(served, path, verb, call, long).await;
         let code = answer.as_ref().map_or_else(ApiError::code, Response::status);
         metrics::observe(verb, &asked, code, (!long).then(|| began.elapsed()));

@@ -125,7 +125,12 @@ impl Writer {
     /// The object as it is now.
     pub(crate) async fn current(&self, target: &Target) -> Result<Arc<Cached>, ApiError> {
         self.catch_up().await?;
-        self.cache.get(&target.served, &target.key()).ok_or_else(|| target.not_found())
+        self.cache.get(&target.served, &target.key()).ok_or_else(|| self.missing(target))
+    }
+
+    /// Why an object is not there. While the definition of its resource changes, that says nothing of the object.
+    pub(crate) fn missing(&self, target: &Target) -> ApiError {
+        if self.cache.serves(&target.served) { target.not_found() } else { changed(&target.served) }
     }
 
     fn decoded(&self, target: &Target, cached: &Cached) -> Result<Box<dyn Object>, ApiError> {
@@ -160,7 +165,10 @@ impl Writer {
         txn.compare.push(compare(key.clone(), expected));
         txn.failure.push(look(key.clone()));
         txn.success.push(match value {
-            Some(value) => Op::Put { key: key.clone(), value, lease: 0 },
+            Some(value) => {
+                let value = object::to_stored(&target.served, value);
+                Op::Put { key: key.clone(), value, lease: 0 }
+            }
             None => Op::Delete { start: key.clone(), end: None },
         });
         for claim in &claims.add {
@@ -206,6 +214,11 @@ impl Writer {
 fn written(target: &Target, object: &dyn Object, stored: &[u8], revision: Revision) -> Arc<Cached> {
     let bytes = object::splice(stored, revision).unwrap_or_else(|| Bytes::copy_from_slice(stored));
     Arc::new(Cached::new(&target.served, target.key(), revision, bytes, object))
+}
+
+/// A request that began before the definition of its resource changed.
+pub(crate) fn changed(served: &Served) -> ApiError {
+    ApiError::unavailable(format!("the definition of {} has changed, please try again", served.plural))
 }
 
 /// The error for what validation found, if it found anything.

@@ -5,6 +5,12 @@
 mod admission;
 #[path = "api/conflict.rs"]
 mod conflict;
+#[path = "api/custom.rs"]
+mod custom;
+#[path = "api/custom_fields.rs"]
+mod custom_fields;
+#[path = "api/custom_openapi.rs"]
+mod custom_openapi;
 #[path = "api/deletion.rs"]
 mod deletion;
 #[path = "api/discovery.rs"]

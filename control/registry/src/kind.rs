@@ -150,6 +150,11 @@ pub trait Kind: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// What whoever creates or changes an object is told besides the answer.
+    fn warnings(_new: &Self::Object, _old: Option<&Self::Object>) -> Vec<String> {
+        Vec::new()
+    }
+
     /// The rule for `metadata.name`; `prefix` is set for `generateName`.
     fn validate_name(name: &str, prefix: bool) -> Vec<String> {
         names::dns1123_subdomain(names::without_suffix_dash(name, prefix))

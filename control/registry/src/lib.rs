@@ -43,5 +43,5 @@ pub use strategy::{
     Allocated, Cell, Claim, Column, ColumnType, DecodeError, Decoded, FieldError, FieldErrorKind, Object, Pools,
     Requester, Resource, Scale, Scope, Strategy, Subresource,
 };
-pub use table::human_duration;
+pub use table::{NAME as NAME_COLUMN, human_duration, text as text_column};
 pub use typed::{Typed, TypedObject, typed_mut, typed_ref};

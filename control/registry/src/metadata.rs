@@ -37,7 +37,7 @@ pub fn validate_metadata(meta: &ObjectMeta, scope: Scope, strategy: &dyn Strateg
     if let Some(generation) = meta.generation.filter(|g| *g < 0) {
         errors.invalid(&path.child("generation"), generation, "must be greater than or equal to 0");
     }
-    validate_shared(&mut errors, &path, meta);
+    validate_parts(&mut errors, &path, meta, strategy.takes_any_finalizer());
     errors.into_vec()
 }
 
@@ -76,6 +76,10 @@ pub fn validate_metadata_update(new: &ObjectMeta, old: &ObjectMeta) -> Vec<Field
 
 /// Labels, annotations, owners and finalizers: what templates have as well.
 pub(crate) fn validate_shared(errors: &mut Errors, path: &Path<'_>, meta: &ObjectMeta) {
+    validate_parts(errors, path, meta, false);
+}
+
+fn validate_parts(errors: &mut Errors, path: &Path<'_>, meta: &ObjectMeta, any_finalizer: bool) {
     if let Some(labels) = &meta.labels {
         validate_labels(errors, &path.child("labels"), labels);
     }
@@ -85,7 +89,7 @@ pub(crate) fn validate_shared(errors: &mut Errors, path: &Path<'_>, meta: &Objec
     let owners = meta.owner_references.as_deref().unwrap_or_default();
     validate_owners(errors, &path.child("ownerReferences"), owners);
     let finalizers = meta.finalizers.as_deref().unwrap_or_default();
-    validate_finalizers(errors, &path.child("finalizers"), finalizers);
+    validate_finalizers(errors, &path.child("finalizers"), finalizers, any_finalizer);
 }
 
 /// A map of labels.
@@ -140,10 +144,12 @@ fn validate_owners(errors: &mut Errors, path: &Path<'_>, owners: &[OwnerReferenc
     }
 }
 
-fn validate_finalizers(errors: &mut Errors, path: &Path<'_>, finalizers: &[String]) {
+fn validate_finalizers(errors: &mut Errors, path: &Path<'_>, finalizers: &[String], any: bool) {
     for (i, finalizer) in finalizers.iter().enumerate() {
         errors.invalid_each(path, finalizer, names::qualified_name(finalizer));
-        validate_finalizer_name(errors, &path.index(i), finalizer);
+        if !any {
+            validate_finalizer_name(errors, &path.index(i), finalizer);
+        }
     }
     let has = |name: &str| finalizers.iter().any(|f| f == name);
     if has("orphan") && has("foregroundDeletion") {

@@ -179,6 +179,8 @@ pub enum ColumnType {
     Date,
     /// `boolean`
     Boolean,
+    /// `number`
+    Number,
 }
 
 /// A column of the table that `kubectl get` prints.
@@ -256,6 +258,27 @@ pub trait Strategy: Send + Sync {
     fn spec_changed(&self, new: &dyn Object, old: &dyn Object) -> bool;
     /// Whether an update of an object that is not there creates it.
     fn creates_on_update(&self) -> bool;
+    /// What whoever creates or changes an object is told besides the answer, for what is allowed and yet unwise.
+    fn warnings(&self, _new: &dyn Object, _old: Option<&dyn Object>) -> Vec<String> {
+        Vec::new()
+    }
+    /// What those are told who use this version of the resource, as a warning.
+    fn deprecation(&self) -> Option<&str> {
+        None
+    }
+    /// Whether finalizers need no domain.
+    fn takes_any_finalizer(&self) -> bool {
+        false
+    }
+    /// Why no object may be created (its definition is going); upstream's message.
+    fn refuses_creation(&self) -> Option<&'static str> {
+        None
+    }
+    /// `apiVersion` of the form in which objects are stored, where that may differ from what is served: then they are
+    /// decoded and defaulted anew when they are read from the store.
+    fn stored_api_version(&self) -> Option<&str> {
+        None
+    }
     /// How long after its last write an object goes by itself; `None` is never.
     fn time_to_live(&self) -> Option<Duration>;
     /// Seconds of grace for a deletion; 0 removes at once. Pods: the asked-for or the spec's, 0 where not bound to a node.

@@ -11,7 +11,7 @@ use crate::selector::LabelSelector;
 use crate::strategy::{Cell, Column, ColumnType};
 
 /// The first column of every table.
-pub(crate) const NAME: Column = Column {
+pub const NAME: Column = Column {
     name: Cow::Borrowed("Name"),
     kind: ColumnType::String,
     format: Cow::Borrowed("name"),
@@ -24,7 +24,8 @@ pub(crate) const AGE: Column = text("Age", "Time since the object was created.")
 pub(crate) const NAME_AND_AGE: &[Column] = &[NAME, AGE];
 
 /// A column of strings that is always shown.
-pub(crate) const fn text(name: &'static str, description: &'static str) -> Column {
+#[must_use]
+pub const fn text(name: &'static str, description: &'static str) -> Column {
     column(name, ColumnType::String, description, 0)
 }
 

@@ -188,6 +188,11 @@ impl<K: Kind> Strategy for Typed<K> {
         }
     }
 
+    fn warnings(&self, new: &dyn Object, old: Option<&dyn Object>) -> Vec<String> {
+        let old = old.and_then(|old| get::<K>(old));
+        get::<K>(new).map(|new| K::warnings(new, old)).unwrap_or_default()
+    }
+
     fn validate_name(&self, name: &str, prefix: bool) -> Vec<String> {
         K::validate_name(name, prefix)
     }

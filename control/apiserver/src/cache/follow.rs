@@ -11,16 +11,17 @@ use skep_registry::{Registry, Resource};
 use skep_store::{Event, KeyValue, Range, Revision};
 use tokio_util::sync::CancellationToken;
 
+use super::definitions::Installed;
 use super::{CLAIMS_PREFIX, Cache, Kind};
 use crate::object::Cached;
 
 /// Pairs read at once while loading.
-const PAGE_LEN: usize = 1_000;
+pub(super) const PAGE_LEN: usize = 1_000;
 
 /// Wait before the cache is loaded again after the store's watch broke.
 const RELOAD_WAIT: Duration = Duration::from_millis(200);
 
-type Items = BTreeMap<String, Arc<Cached>>;
+pub(super) type Items = BTreeMap<String, Arc<Cached>>;
 
 /// All keys: revisions of transactions outside `/registry/` must be seen to pass as well.
 const ALL_START: &[u8] = &[0];
@@ -41,15 +42,16 @@ pub(crate) async fn start(cache: Arc<Cache>, store: Store, stop: CancellationTok
     Ok(())
 }
 
-async fn follow(cache: &Cache, store: &Store, mut loaded: Revision) {
+async fn follow(cache: &Cache, store: &Store, mut loaded: (Revision, Installed)) {
     loop {
-        let batches = store.watch(Bytes::from_static(ALL_START), Some(Bytes::from_static(ALL_END)), loaded + 1);
-        let why = drain(cache, batches).await;
+        let from = loaded.0 + 1;
+        let batches = store.watch(Bytes::from_static(ALL_START), Some(Bytes::from_static(ALL_END)), from);
+        let why = drain(cache, store, &mut loaded.1, batches).await;
         tracing::warn!(error = why.as_ref().map(tracing::field::display), "watch cache starts over");
         loaded = loop {
             tokio::time::sleep(RELOAD_WAIT).await;
             match load(cache, store).await {
-                Ok(revision) => break revision,
+                Ok(loaded) => break loaded,
                 Err(error) => tracing::warn!(%error, "watch cache cannot read the store"),
             }
         };
@@ -57,32 +59,34 @@ async fn follow(cache: &Cache, store: &Store, mut loaded: Revision) {
 }
 
 /// Applies batches until the stream ends or breaks.
-async fn drain<S>(cache: &Cache, batches: S) -> Option<StoreError>
+async fn drain<S>(cache: &Cache, store: &Store, installed: &mut Installed, batches: S) -> Option<StoreError>
 where
     S: Stream<Item = Result<WatchBatch, StoreError>>,
 {
     let mut batches = std::pin::pin!(batches);
     while let Some(batch) = batches.next().await {
         match batch {
-            Ok(batch) => cache.apply(batch.revision, batch.events),
+            Ok(batch) => {
+                // Whoever sees that a definition is established finds its resource.
+                if let Err(error) = installed.follow(cache, store, batch.revision, &batch.events).await {
+                    return Some(error);
+                }
+                cache.apply(batch.revision, batch.events);
+            }
             Err(error) => return Some(error),
         }
     }
     None
 }
 
-async fn load(cache: &Cache, store: &Store) -> Result<Revision, StoreError> {
-    let registry = cache.registry();
+async fn load(cache: &Cache, store: &Store) -> Result<(Revision, Installed), StoreError> {
+    let (installed, registry, revision) = Installed::load(&cache.registry(), store).await?;
     let mut kinds: HashMap<usize, Items> = registry.resources().iter().map(|r| (r.slot, Items::new())).collect();
     let mut claims = HashMap::new();
     let mut start = Bytes::from_static(REGISTRY_START);
-    let mut revision = 0;
     loop {
         let end = Some(Bytes::from_static(REGISTRY_END));
         let page = store.range(Range { start, end, revision, limit: PAGE_LEN, ..Range::default() }).await?;
-        if revision == 0 {
-            revision = page.revision;
-        }
         start = page.kvs.last().map(|kv| after(&kv.key)).unwrap_or_default();
         for kv in page.kvs {
             match route(&kv.key) {
@@ -103,11 +107,11 @@ async fn load(cache: &Cache, store: &Store) -> Result<Revision, StoreError> {
             break;
         }
     }
-    cache.replace(kinds, claims, revision);
-    Ok(revision)
+    cache.replace(registry, kinds, claims, revision);
+    Ok((revision, installed))
 }
 
-fn after(key: &[u8]) -> Bytes {
+pub(super) fn after(key: &[u8]) -> Bytes {
     [key, &[0]].concat().into()
 }
 
@@ -131,7 +135,7 @@ fn route(key: &[u8]) -> Option<Route<'_>> {
     Some(Route::Object { group: if group == "core" { "" } else { group }, plural, key })
 }
 
-fn cached(resource: &Resource, key: &str, kv: &KeyValue) -> Option<Arc<Cached>> {
+pub(super) fn cached(resource: &Resource, key: &str, kv: &KeyValue) -> Option<Arc<Cached>> {
     let cached = Cached::from_stored(resource, key.to_owned(), kv.mod_revision, &kv.value);
     if cached.is_none() {
         tracing::error!(resource = &*resource.plural, key, "stored object cannot be decoded and is not served");
@@ -193,9 +197,16 @@ impl Cache {
     }
 
     /// Puts a whole new view in place; what watched the old one is closed and starts over.
-    fn replace(&self, items: HashMap<usize, Items>, claims: HashMap<Bytes, Bytes>, revision: Revision) {
+    fn replace(
+        &self,
+        registry: Registry,
+        items: HashMap<usize, Items>,
+        claims: HashMap<Bytes, Bytes>,
+        revision: Revision,
+    ) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         state.kinds = items.into_iter().map(|(slot, items)| (slot, Kind::fresh(items, revision))).collect();
+        self.registry.store(Arc::new(registry));
         state.claims = claims;
         state.revision = revision;
         drop(state);
@@ -205,7 +216,7 @@ impl Cache {
 
 impl Kind {
     /// Objects as of a revision, of whose past nothing is known.
-    fn fresh(items: Items, revision: Revision) -> Self {
+    pub(super) fn fresh(items: Items, revision: Revision) -> Self {
         Self { items, floor: revision, ..Self::default() }
     }
 }

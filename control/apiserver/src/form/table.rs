@@ -43,6 +43,7 @@ pub(super) fn head(served: &Served, meta: &Value) -> Value {
                     ColumnType::Integer => "integer",
                     ColumnType::Date => "date",
                     ColumnType::Boolean => "boolean",
+                    ColumnType::Number => "number",
                 },
                 "format": column.format,
                 "description": column.description,

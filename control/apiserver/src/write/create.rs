@@ -30,6 +30,9 @@ pub(crate) async fn create(
     mut object: Box<dyn Object>,
 ) -> Result<Arc<Cached>, ApiError> {
     own_namespace(&mut *object, namespace)?;
+    if let Some(why) = served.strategy.refuses_creation() {
+        return Err(ApiError::new(http::StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", why));
+    }
     if object.meta().resource_version.as_deref().is_some_and(|v| !v.is_empty() && v != "0") {
         let message = "resourceVersion should not be set on objects to be created";
         return Err(ApiError::new(http::StatusCode::INTERNAL_SERVER_ERROR, "", message));
@@ -89,6 +92,7 @@ async fn create_named(
             errors.extend(more.into_iter().filter(|e| !errors.contains(e)).collect::<Vec<_>>());
         }
         refuse(target, &target.name, &errors)?;
+        asked.warnings.extend(strategy.warnings(&*candidate, None));
         writer.admission.validate(&request, Some(&*candidate))?;
         let charges = writer.admission.charge(&request, &*candidate)?;
         if asked.dry_run {

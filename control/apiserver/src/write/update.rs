@@ -164,6 +164,9 @@ async fn store(
         errors.extend(validate(target, part, &*candidate, old));
         errors.dedup();
         refuse(target, &target.name, &errors)?;
+        if part == Part::Main {
+            request.asked.warnings.extend(strategy.warnings(&*candidate, Some(old)));
+        }
         writer.admission.validate(request, Some(&*candidate))?;
         let charges = writer.admission.charge(request, &*candidate)?;
         let stored = object::encode(&*candidate);

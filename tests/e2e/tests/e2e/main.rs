@@ -1,6 +1,7 @@
 //! Real binaries, real containers, `kubectl`.
 #![allow(clippy::unwrap_used)]
 
+mod custom;
 mod faults;
 mod fleet;
 mod inspect;
