@@ -115,7 +115,7 @@ impl Documents {
             answer.headers_mut().extend(value(&path).map(|path| (header::LOCATION, path)));
             return Ok(answer);
         }
-        let mut answer = send(&document.hash, content_type, headers, &document)?;
+        let mut answer = send(&document, content_type, headers)?;
         if asked.is_some() && matches!(name, Name::V3(..)) {
             let until = (Timestamp::now() + KEPT).strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
             answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("public, immutable"));
@@ -139,7 +139,7 @@ impl Documents {
         let content = json!({"paths": paths}).to_string();
         let hash = hash(content.as_bytes());
         let document = Document::new(Vec::new(), hash, content.as_bytes()).map_err(internal)?;
-        send(&document.hash, response::JSON, headers, &document)
+        send(&document, response::JSON, headers)
     }
 
     /// The document as it is now. One is made at a time.
@@ -162,7 +162,18 @@ impl Documents {
         let bytes = if *name == Name::V2Protobuf { skep_schema::encode_v2(&content) } else { json.into_bytes() };
         let document = Arc::new(Document::new(sources, hash, &bytes).map_err(internal)?);
         held.insert(name.clone(), Arc::clone(&document));
+        drop((content, bytes));
+        give_back();
         Ok(Some(document))
+    }
+}
+
+/// What a document is made from takes many times its size, and the allocator would keep that.
+fn give_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it may be called at any time, from any thread, and touches no memory that is in use.
+    unsafe {
+        libc::malloc_trim(0);
     }
 }
 
@@ -213,19 +224,32 @@ fn internal(error: std::io::Error) -> ApiError {
     ApiError::internal(&format!("the OpenAPI document cannot be compressed: {error}"))
 }
 
-fn send(
-    hash: &str,
-    content_type: &'static str,
-    headers: &HeaderMap,
-    document: &Document,
-) -> Result<Response<Body>, ApiError> {
-    let tag = format!("\"{hash}\"");
-    let text = |name: header::HeaderName| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    let known = text(header::IF_NONE_MATCH).split(',').any(|known| known.trim().trim_start_matches("W/") == tag);
-    let mut answer = if known {
-        let mut answer = Response::new(response::full(Bytes::new()));
-        *answer.status_mut() = StatusCode::NOT_MODIFIED;
-        answer
+/// The answer with the hash of its content, or nothing for a client that has that content already.
+pub(crate) fn tagged(content: &serde_json::Value, mut answer: Response<Body>, headers: &HeaderMap) -> Response<Body> {
+    let tag = format!("\"{}\"", hash(content.to_string().as_bytes()));
+    if is_known(&tag, headers) {
+        answer = not_modified();
+    }
+    answer.headers_mut().append(header::VARY, HeaderValue::from_static("Accept"));
+    answer.headers_mut().extend(value(&tag).map(|tag| (header::ETAG, tag)));
+    answer
+}
+
+fn is_known(tag: &str, headers: &HeaderMap) -> bool {
+    let known = headers.get(header::IF_NONE_MATCH).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    known.split(',').any(|known| known.trim().trim_start_matches("W/") == tag)
+}
+
+fn not_modified() -> Response<Body> {
+    let mut answer = Response::new(response::full(Bytes::new()));
+    *answer.status_mut() = StatusCode::NOT_MODIFIED;
+    answer
+}
+
+fn send(document: &Document, content_type: &'static str, headers: &HeaderMap) -> Result<Response<Body>, ApiError> {
+    let tag = format!("\"{}\"", document.hash);
+    let mut answer = if is_known(&tag, headers) {
+        not_modified()
     } else if negotiate::takes_gzip(headers) {
         let mut answer = response::with_type(StatusCode::OK, content_type, response::full(document.gzip.clone()));
         answer.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));

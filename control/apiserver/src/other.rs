@@ -9,6 +9,7 @@ use crate::discovery;
 use crate::form;
 use crate::metrics;
 use crate::negotiate::{Form, Output};
+use crate::openapi;
 use crate::response::{self, Body};
 use crate::status::ApiError;
 
@@ -32,8 +33,10 @@ pub(crate) fn handle(
     let aggregated = call.output.form == Form::Discovery;
     let found = match segments.as_slice() {
         [] => Some(json!({"paths": paths(registry)})),
-        ["api"] if aggregated => return Ok(document(&discovery::aggregated(registry, true), call.output)),
-        ["apis"] if aggregated => return Ok(document(&discovery::aggregated(registry, false), call.output)),
+        [root @ ("api" | "apis")] if aggregated => {
+            let value = discovery::aggregated(registry, *root == "api");
+            return Ok(openapi::tagged(&value, document(&value, call.output), &call.headers));
+        }
         ["api"] => Some(discovery::core_versions(server_address)),
         ["apis"] => Some(discovery::group_list(registry)),
         ["api", version] => discovery::resource_list(registry, "", version),

@@ -358,9 +358,9 @@ impl Strategy for Custom {
 
     fn define(&self, definitions: &mut Definitions) -> String {
         let (group, version) = self.types.api_version.split_once('/').unwrap_or_default();
-        let reversed: Vec<&str> = group.rsplit('.').collect();
-        let name = format!("{}.{version}.{}", reversed.join("."), self.types.kind);
-        definitions.insert_kind(&name, Gvk { group, version, kind: &self.types.kind }, &self.raw);
+        let gvk = Gvk { group, version, kind: &self.types.kind };
+        let name = gvk.schema_name();
+        definitions.insert_kind(&name, gvk, &self.raw);
         name
     }
 }

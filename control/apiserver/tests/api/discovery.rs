@@ -4,6 +4,7 @@ use serde_json::Value;
 use skep_registry::Registry;
 
 use crate::harness::Server;
+use crate::openapi::get;
 
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
@@ -61,4 +62,14 @@ async fn one_document_has_every_built_in_resource() {
             "{group} {version} {plural}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_client_that_has_the_document_is_told_so() {
+    let server = Server::start().await;
+    let (code, headers, body) = get(&server, "/apis", &[("accept", AGGREGATED)]).await;
+    assert!(code == 200 && !body.is_empty());
+    let tag = headers["etag"].to_str().unwrap();
+    let (code, _, body) = get(&server, "/apis", &[("accept", AGGREGATED), ("if-none-match", tag)]).await;
+    assert_eq!((code, body.len()), (304, 0));
 }
