@@ -31,6 +31,18 @@ pub enum Action<'a> {
     },
 }
 
+impl<'a> Action<'a> {
+    /// The same with another verb.
+    pub(crate) fn with_verb(&self, verb: &'a str) -> Self {
+        match self.clone() {
+            Self::Resource { group, resource, subresource, namespace, name, .. } => {
+                Self::Resource { verb, group, resource, subresource, namespace, name }
+            }
+            Self::Path { path, .. } => Self::Path { verb, path },
+        }
+    }
+}
+
 /// Decides whether an action is allowed.
 pub trait Authorizer: Send + Sync {
     /// Whether `who` may do it.

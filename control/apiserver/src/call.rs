@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, Method};
+use hyper::upgrade::OnUpgrade;
 use tokio_util::sync::CancellationToken;
 
 use crate::authn::Identity;
@@ -17,11 +18,15 @@ pub(crate) struct Call {
     pub method: Method,
     pub path: String,
     pub query: Query,
+    /// The query as it came.
+    pub raw_query: Option<String>,
     pub headers: HeaderMap,
     pub body: Body,
     pub output: Output,
     pub identity: Arc<Identity>,
     pub warnings: Warnings,
+    /// What the connection becomes if the answer is 101. Requests of this process and those by HTTP/2 have none.
+    pub upgrade: Option<OnUpgrade>,
     /// Ends streams when the server or its listener stops.
     pub stop: CancellationToken,
 }

@@ -33,6 +33,17 @@ pub(crate) fn below(resource: &Resource, subresource: Subresource) -> Below<'_> 
         }
         Subresource::Binding => Below { group: "", version: "v1", kind: "Binding", ..own(&["create"]) },
         Subresource::Log => own(&["get"]),
+        Subresource::Exec => Below { kind: "PodExecOptions", ..own(&["create", "get"]) },
+        Subresource::Attach => Below { kind: "PodAttachOptions", ..own(&["create", "get"]) },
+        Subresource::PortForward => Below { kind: "PodPortForwardOptions", ..own(&["create", "get"]) },
+        Subresource::Proxy => {
+            let kind = match &*resource.kind {
+                "Pod" => "PodProxyOptions",
+                "Service" => "ServiceProxyOptions",
+                _ => "NodeProxyOptions",
+            };
+            Below { kind, ..own(&["create", "delete", "get", "patch", "update"]) }
+        }
         Subresource::Finalize => own(&["update"]),
     }
 }

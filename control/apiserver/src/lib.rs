@@ -15,7 +15,8 @@
 //! * A slow watcher costs only itself: its queue is bounded, and it is dropped when that is full.
 //!
 //! Tasks: one that follows the store and feeds the watch cache, one that settles the status of definitions of custom resources, one for each
-//! definition whose objects are going, one for each connection. Queues: one for each watch.
+//! definition whose objects are going, one for each connection, and one for each connection that has left HTTP, to a node, a pod or as a
+//! WebSocket; of the latter there is a limit. Queues: one for each watch.
 
 mod admission;
 mod authn;
@@ -47,6 +48,7 @@ mod served;
 mod server;
 mod status;
 mod warning;
+mod websocket;
 mod write;
 
 pub use authn::Identity;

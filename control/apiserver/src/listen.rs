@@ -99,8 +99,7 @@ async fn accept(listener: &TcpListener, connections: &Arc<Semaphore>) -> Option<
 
 /// One connection, from its handshake to its end. Once `draining`, it takes no more requests, and watches end.
 async fn connection(server: ApiServer, acceptor: TlsAcceptor, stream: TcpStream, draining: CancellationToken) {
-    // Small writes are events of a watch, which nobody likes to wait for.
-    let _ = stream.set_nodelay(true);
+    skep_upgrade::prepare(&stream);
     let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
@@ -135,7 +134,7 @@ async fn connection(server: ApiServer, acceptor: TlsAcceptor, stream: TcpStream,
         .max_concurrent_streams(STREAMS_MAX)
         .keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE);
-    let mut serving = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut serving = std::pin::pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
     let served = tokio::select! {
         served = serving.as_mut() => served,
         () = draining.cancelled() => {

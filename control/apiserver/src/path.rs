@@ -12,6 +12,8 @@ pub(crate) struct ResourcePath {
     pub resource: String,
     pub name: Option<String>,
     pub subresource: Option<String>,
+    /// What follows `/proxy`, as it came: empty, or with its slash.
+    pub tail: String,
 }
 
 /// The two sorts of paths there are.
@@ -33,6 +35,8 @@ pub(crate) enum Verb {
     Patch,
     Delete,
     DeleteCollection,
+    /// A method without a verb, which only reaches what is proxied.
+    Options,
 }
 
 impl Verb {
@@ -46,6 +50,7 @@ impl Verb {
             Self::Patch => "patch",
             Self::Delete => "delete",
             Self::DeleteCollection => "deletecollection",
+            Self::Options => "",
         }
     }
 
@@ -60,6 +65,7 @@ impl Verb {
             ("PATCH", true) => Self::Patch,
             ("DELETE", true) => Self::Delete,
             ("DELETE", false) => Self::DeleteCollection,
+            ("OPTIONS", true) => Self::Options,
             _ => return None,
         })
     }
@@ -96,14 +102,30 @@ pub(crate) fn parse(path: &str) -> Option<Path> {
             found.resource = (*resource).to_owned();
             found.name = Some((*name).to_owned());
         }
-        [resource, name, subresource] => {
+        [resource, name, subresource] if *subresource != "proxy" => {
             found.resource = (*resource).to_owned();
             found.name = Some((*name).to_owned());
             found.subresource = Some((*subresource).to_owned());
         }
+        [resource, name, "proxy", tail @ ..] => {
+            found.resource = (*resource).to_owned();
+            found.name = Some((*name).to_owned());
+            found.subresource = Some("proxy".to_owned());
+            found.tail = after(path, segments.len() - tail.len()).to_owned();
+        }
         _ => return Some(Path::Other(segments)),
     }
     Some(Path::Resource(found))
+}
+
+/// What follows the first `count` segments of a path.
+fn after(path: &str, count: usize) -> &str {
+    let mut rest = path;
+    for _ in 0..count {
+        let segment = rest.trim_start_matches('/');
+        rest = segment.find('/').map_or("", |end| &segment[end..]);
+    }
+    rest
 }
 
 #[cfg(test)]
@@ -135,6 +157,17 @@ mod tests {
             resource("/apis/apps/v1/namespaces/a/deployments/b/scale"),
             ("deployments".into(), owned("a"), owned("b"), owned("scale"))
         );
+    }
+
+    #[test]
+    fn what_is_proxied_keeps_its_path() {
+        let tail = |path: &str| match parse(path).unwrap() {
+            Path::Resource(p) if p.subresource.as_deref() == Some("proxy") => p.tail,
+            other => panic!("not a proxy: {other:?}"),
+        };
+        assert_eq!(tail("/api/v1/namespaces/a/pods/b/proxy"), "");
+        assert_eq!(tail("/api/v1/namespaces/a/pods/https:b:1/proxy/"), "/");
+        assert_eq!(tail("/api/v1//nodes/b/proxy/x%2Fy//z/"), "/x%2Fy//z/");
     }
 
     #[test]

@@ -2,16 +2,20 @@
 
 use std::collections::HashMap;
 
-use percent_encoding::percent_decode_str;
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use crate::status::ApiError;
 
-/// The decoded parameters; of one given twice the first counts, as in upstream's conversion.
+/// The decoded parameters; of one given twice the first counts, as in upstream's conversion, unless it is a list.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Query {
     first: HashMap<String, String>,
-    dry_run: Vec<String>,
+    /// Those of [`LISTS`], in their order.
+    lists: Vec<(String, String)>,
 }
+
+/// Parameters that may be given more than once.
+const LISTS: [&str; 3] = ["dryRun", "command", "ports"];
 
 /// How fields are treated that the type does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,8 +54,8 @@ impl Query {
         for pair in query.unwrap_or_default().split('&').filter(|p| !p.is_empty()) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             let (key, value) = (decode(key), decode(value));
-            if key == "dryRun" {
-                parsed.dry_run.push(value.clone());
+            if LISTS.contains(&key.as_str()) {
+                parsed.lists.push((key.clone(), value.clone()));
             }
             parsed.first.entry(key).or_insert(value);
         }
@@ -60,6 +64,11 @@ impl Query {
 
     pub(crate) fn get(&self, key: &str) -> Option<&str> {
         self.first.get(key).map(String::as_str).filter(|v| !v.is_empty())
+    }
+
+    /// The values of a parameter that is a list.
+    pub(crate) fn all(&self, key: &str) -> impl Iterator<Item = &str> {
+        self.lists.iter().filter(move |(held, _)| held == key).map(|(_, value)| value.as_str())
     }
 
     pub(crate) fn flag(&self, key: &str) -> bool {
@@ -79,7 +88,7 @@ impl Query {
     }
 
     pub(crate) fn dry_run(&self) -> Result<bool, ApiError> {
-        dry_run(&self.dry_run)
+        dry_run(&self.all("dryRun").map(str::to_owned).collect::<Vec<_>>())
     }
 
     pub(crate) fn field_validation(&self) -> Result<FieldValidation, ApiError> {
@@ -176,6 +185,11 @@ fn invalid_list(why: &str) -> ApiError {
         "Invalid",
         format!("ListOptions.meta.k8s.io \"\" is invalid: {why}"),
     )
+}
+
+/// A value as it stands in a query.
+pub(crate) fn encode(text: &str) -> String {
+    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }
 
 fn decode(text: &str) -> String {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::{Response, StatusCode};
 use skep_registry::{Object, Requester, Scope, Subresource};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::call::Call;
 use crate::form::{Include, Shape};
@@ -20,11 +21,14 @@ use crate::status::ApiError;
 use crate::write::{self, Asked, Part, Target, Writer};
 
 mod delete;
+mod kubelet;
 mod log;
 mod patch;
+mod proxy;
+mod stream;
 mod subresource;
 
-pub(crate) use log::KubeletClient;
+pub(crate) use kubelet::KubeletClient;
 pub(crate) use subresource::name as subresource_name;
 
 /// What a request to a resource needs of the server.
@@ -33,6 +37,27 @@ pub(crate) struct Context<'a> {
     pub kubelet: Option<&'a KubeletClient>,
     pub nodes: Option<&'a Served>,
     pub pods: Option<&'a Served>,
+    pub endpoints: Option<&'a Served>,
+    pub streams: &'a Streams,
+}
+
+/// Connections that left HTTP: those that a server lets live at once.
+#[derive(Clone)]
+pub(crate) struct Streams(Arc<Semaphore>);
+
+const STREAMS_MAX: usize = 5_000;
+
+impl Default for Streams {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(STREAMS_MAX)))
+    }
+}
+
+impl Streams {
+    /// The right to one more, for as long as it is held.
+    pub(crate) fn slot(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+        Arc::clone(&self.0).try_acquire_owned().map_err(|_| ApiError::too_many_requests())
+    }
 }
 
 pub(crate) async fn handle(
@@ -51,7 +76,7 @@ pub(crate) async fn handle(
     restriction::check(context, &call.identity, &target, verb)?;
     if let Some(subresource) = path.subresource.as_deref() {
         let subresource = named(&target.served, subresource).ok_or_else(ApiError::no_such_path)?;
-        return subresource::handle(context, &shape, &target, subresource, verb, call).await;
+        return subresource::handle(context, &shape, &target, &path, subresource, verb, call).await;
     }
     let writer = context.writer;
     match verb {
@@ -63,7 +88,9 @@ pub(crate) async fn handle(
         Verb::Update => replace(writer, &shape, &target, Part::Main, call).await,
         Verb::Patch => patch::patch(writer, &shape, &target, Part::Main, call).await,
         Verb::Delete => delete::one(writer, &shape, &target, call).await,
-        Verb::Create | Verb::List | Verb::Watch | Verb::DeleteCollection => Err(ApiError::method_not_allowed()),
+        Verb::Create | Verb::List | Verb::Watch | Verb::DeleteCollection | Verb::Options => {
+            Err(ApiError::method_not_allowed())
+        }
     }
 }
 
@@ -88,7 +115,7 @@ async fn collection(
         }
         Verb::Create => create(writer, shape, namespace, call).await,
         Verb::DeleteCollection => delete::collection(writer, shape, namespace, call).await,
-        Verb::Get | Verb::Update | Verb::Patch | Verb::Delete => Err(ApiError::method_not_allowed()),
+        Verb::Get | Verb::Update | Verb::Patch | Verb::Delete | Verb::Options => Err(ApiError::method_not_allowed()),
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use http::{Method, Request, Response};
 use skep_raft::Store;
 use skep_registry::Registry;
+use skep_upgrade::WebSocketOffer;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
@@ -25,15 +26,16 @@ use crate::other;
 use crate::path::{self, Path, ResourcePath, Verb};
 use crate::pools::Ranges;
 use crate::query::Query;
-use crate::resource::{self, KubeletClient};
+use crate::resource::{self, KubeletClient, Streams};
 use crate::response::{self, Body};
 use crate::served::Served;
 use crate::status::ApiError;
 use crate::warning::Warnings;
+use crate::websocket::Client;
 use crate::write::Writer;
-use crate::{bootstrap, definitions, expiry, listen, metrics};
+use crate::{bootstrap, definitions, expiry, listen, metrics, websocket};
 
-/// How long a request may take that is neither a watch nor a log.
+/// How long a request may take that is neither a watch nor a stream.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long the store may take to say that it is there.
@@ -58,10 +60,12 @@ struct Inner {
     kubelet: Option<KubeletClient>,
     nodes: Option<Served>,
     pods: Option<Served>,
+    endpoints: Option<Served>,
     tokens: Tokens,
     advertise: Option<std::net::SocketAddr>,
     mutating: Semaphore,
     reading: Semaphore,
+    streams: Streams,
     stop: CancellationToken,
 }
 
@@ -93,6 +97,7 @@ impl ApiServer {
             inner: Arc::new(Inner {
                 nodes: Served::find(&registry, "", "v1", "nodes"),
                 pods: Served::find(&registry, "", "v1", "pods"),
+                endpoints: Served::find(&registry, "", "v1", "endpoints"),
                 tokens: Tokens::new(&registry),
                 writer,
                 authorizer: Box::new(SystemAuthorizer),
@@ -100,6 +105,7 @@ impl ApiServer {
                 advertise: options.advertise,
                 mutating: Semaphore::new(options.mutating_requests_max.max(1)),
                 reading: Semaphore::new(options.reading_requests_max.max(1)),
+                streams: Streams::default(),
                 stop,
                 documents: Arc::default(),
             }),
@@ -167,11 +173,12 @@ impl ApiServer {
 impl Inner {
     async fn answer(
         &self,
-        request: Request<Body>,
+        mut request: Request<Body>,
         identity: Arc<Identity>,
         warnings: Warnings,
         stop: CancellationToken,
     ) -> Result<Response<Body>, ApiError> {
+        let upgrade = skep_upgrade::take(&mut request);
         let (parts, body) = request.into_parts();
         let query = Query::parse(parts.uri.query());
         let path = path::parse(parts.uri.path()).ok_or_else(|| ApiError::bad_request("the path is not UTF-8"))?;
@@ -187,9 +194,11 @@ impl Inner {
             method: parts.method,
             headers: parts.headers,
             query,
+            raw_query: parts.uri.query().map(str::to_owned),
             body,
             identity,
             warnings,
+            upgrade,
             stop,
         };
         match path {
@@ -230,8 +239,8 @@ impl Inner {
         self.writer.cache.registry()
     }
 
-    async fn resource(&self, path: ResourcePath, call: Call) -> Result<Response<Body>, ApiError> {
-        let watch = call.query.flag("watch");
+    async fn resource(&self, path: ResourcePath, mut call: Call) -> Result<Response<Body>, ApiError> {
+        let watch = call.query.flag("watch") && path.subresource.is_none();
         let verb = Verb::of(&call.method, path.name.is_some(), watch).ok_or_else(ApiError::method_not_allowed)?;
         // A namespace's own path is in that namespace, as far as rules are concerned.
         let namespace = match (path.resource.as_str(), &path.name) {
@@ -247,14 +256,29 @@ impl Inner {
             name: path.name.as_deref(),
         };
         self.authorize(&call.identity, &action)?;
+        // A WebSocket begins with a GET, and nobody who may only read should run commands by it.
+        if let Action::Resource { resource: "pods", subresource: "exec" | "attach" | "portforward", .. } = action {
+            self.authorize(&call.identity, &action.with_verb("create"))?;
+        }
         let served = Served::find(&self.registry(), &path.group, &path.version, &path.resource)
             .ok_or_else(ApiError::no_such_path)?;
         let (began, asked) = (Instant::now(), path.clone());
-        let long = watch || path.subresource.as_deref() == Some("log");
+        let streams = ["log", "exec", "attach", "portforward", "proxy"];
+        let long = watch || path.subresource.as_deref().is_some_and(|name| streams.contains(&name));
+        let readable = watch || path.subresource.as_deref() == Some("log");
+        let socket = WebSocketOffer::of(&call.headers).filter(|_| readable).zip(call.upgrade.take_if(|_| readable));
+        let stop = call.stop.clone();
         if let Some(warning) = served.strategy.deprecation() {
             call.warnings.add(warning);
         }
         let answer = self.handle(served, path, verb, call, long).await;
+        let answer = match socket {
+            Some((offer, connection)) => {
+                let slot = self.streams.slot()?;
+                answer.and_then(|answer| websocket::serve(answer, Client { offer, connection }, watch, stop, slot))
+            }
+            None => answer,
+        };
         let code = answer.as_ref().map_or_else(ApiError::code, Response::status);
         metrics::observe(verb, &asked, code, (!long).then(|| began.elapsed()));
         answer
@@ -273,6 +297,8 @@ impl Inner {
             kubelet: self.kubelet.as_ref(),
             nodes: self.nodes.as_ref(),
             pods: self.pods.as_ref(),
+            endpoints: self.endpoints.as_ref(),
+            streams: &self.streams,
         };
         let handled = Box::pin(resource::handle(&context, served, path, verb, call));
         if long {

@@ -31,6 +31,8 @@ mod protobuf;
 mod requests;
 #[path = "api/secure.rs"]
 mod secure;
+#[path = "api/streams.rs"]
+mod streams;
 #[path = "api/validation.rs"]
 mod validation;
 #[path = "api/watches.rs"]

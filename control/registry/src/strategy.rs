@@ -30,6 +30,14 @@ pub enum Subresource {
     Binding,
     /// The container's log, from the node (pods).
     Log,
+    /// A command run in a container, by an upgraded connection to the node (pods).
+    Exec,
+    /// The streams of a running container (pods).
+    Attach,
+    /// Connections to a pod's ports (pods).
+    PortForward,
+    /// HTTP requests passed on to the object, with whatever path and method (pods, services, nodes).
+    Proxy,
     /// PUT of a namespace's `spec.finalizers`.
     Finalize,
     /// Get, update and patch of what was decided on a request (certificate signing requests).

@@ -60,6 +60,26 @@ pub(crate) fn containers(pod: &Pod) -> impl Iterator<Item = &k8s_openapi::api::c
     pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten().chain(&spec.containers))
 }
 
+/// The containers that were added to a running pod to look into it, as the other containers are written: they only lack fields.
+pub(crate) fn ephemeral(spec: &k8s_openapi::api::core::v1::PodSpec) -> Vec<k8s_openapi::api::core::v1::Container> {
+    let all = spec.ephemeral_containers.iter().flatten();
+    let as_container = |held| serde_json::from_value(serde_json::to_value(held).ok()?).ok();
+    all.filter_map(as_container).collect()
+}
+
+/// One container of a pod, of whatever sort.
+pub(crate) fn container(pod: &Pod, name: &str) -> Option<k8s_openapi::api::core::v1::Container> {
+    let named = |held: &&k8s_openapi::api::core::v1::Container| held.name == name;
+    let added = || ephemeral(pod.spec.as_ref()?).into_iter().find(|held| held.name == name);
+    containers(pod).find(named).cloned().or_else(added)
+}
+
+/// The container whose processes an added one is to see.
+pub(crate) fn target_of<'a>(pod: &'a Pod, name: &str) -> Option<&'a str> {
+    let all = pod.spec.as_ref()?.ephemeral_containers.as_ref()?;
+    all.iter().find(|held| held.name == name)?.target_container_name.as_deref().filter(|target| !target.is_empty())
+}
+
 /// Whether the pod lives in the node's own network.
 pub(crate) fn host_network(pod: &Pod) -> bool {
     pod.spec.as_ref().is_some_and(|spec| spec.host_network == Some(true))

@@ -9,12 +9,12 @@ use serde_json::Value;
 use skep_registry::{FieldError, FieldErrorKind, Object, Subresource};
 
 use super::patch::Patch;
-use super::{Context, log, patch, replace};
+use super::{Context, log, patch, proxy, replace, stream};
 use crate::call::Call;
 use crate::form::{self, Shape};
 use crate::input;
 use crate::object::Cached;
-use crate::path::Verb;
+use crate::path::{ResourcePath, Verb};
 use crate::read;
 use crate::response::{self, Body};
 use crate::status::ApiError;
@@ -27,6 +27,10 @@ pub(crate) fn name(subresource: Subresource) -> &'static str {
         Subresource::Scale => "scale",
         Subresource::Binding => "binding",
         Subresource::Log => "log",
+        Subresource::Exec => "exec",
+        Subresource::Attach => "attach",
+        Subresource::PortForward => "portforward",
+        Subresource::Proxy => "proxy",
         Subresource::Finalize => "finalize",
         Subresource::Approval => "approval",
     }
@@ -36,6 +40,7 @@ pub(super) async fn handle(
     context: &Context<'_>,
     shape: &Shape,
     target: &Target,
+    path: &ResourcePath,
     subresource: Subresource,
     verb: Verb,
     call: Call,
@@ -56,6 +61,10 @@ pub(super) async fn handle(
         (Subresource::Binding, Verb::Create) => bind(writer, target, call).await,
         (Subresource::Finalize, Verb::Update) => finalize(writer, shape, target, call).await,
         (Subresource::Log, Verb::Get) => log::stream(context, target, call).await,
+        (Subresource::Exec | Subresource::Attach | Subresource::PortForward, _) => {
+            stream::connect(context, target, subresource, call).await
+        }
+        (Subresource::Proxy, _) => proxy::pass(context, target, &path.tail, call).await,
         _ => Err(ApiError::method_not_allowed()),
     }
 }

@@ -75,6 +75,18 @@ impl Pki {
         Ok(Arc::new(config))
     }
 
+    /// What a client of that name connects with.
+    pub(crate) fn client_tls(&self, user: &str, group: Option<&str>) -> Result<rustls::ClientConfig> {
+        let client = self.client(user, group)?;
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(self.ca.as_bytes())?)?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let chain = vec![CertificateDer::from_pem_slice(client.certificate.as_bytes())?];
+        let key = PrivateKeyDer::from_pem_slice(client.key.as_bytes())?;
+        let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+        config.with_root_certificates(roots).with_client_auth_cert(chain, key).context("the client's certificate")
+    }
+
     pub(crate) fn kubeconfig(&self, server: &str, client: Option<&Client>) -> String {
         let ca = STANDARD.encode(&self.ca);
         let user = client.map(|client| {

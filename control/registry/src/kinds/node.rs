@@ -21,7 +21,7 @@ impl Kind for Nodes {
 
     const SINGULAR: &'static str = "node";
     const SHORT_NAMES: &'static [&'static str] = &["no"];
-    const SUBRESOURCES: &'static [Subresource] = &[Subresource::Status];
+    const SUBRESOURCES: &'static [Subresource] = &[Subresource::Status, Subresource::Proxy];
     const COLUMNS: &'static [Column] = &[
         table::NAME,
         table::text("Status", "The status of the node"),

@@ -20,7 +20,15 @@ impl Kind for Pods {
     const SINGULAR: &'static str = "pod";
     const SHORT_NAMES: &'static [&'static str] = &["po"];
     const CATEGORIES: &'static [&'static str] = &["all"];
-    const SUBRESOURCES: &'static [Subresource] = &[Subresource::Status, Subresource::Binding, Subresource::Log];
+    const SUBRESOURCES: &'static [Subresource] = &[
+        Subresource::Status,
+        Subresource::Binding,
+        Subresource::Log,
+        Subresource::Exec,
+        Subresource::Attach,
+        Subresource::PortForward,
+        Subresource::Proxy,
+    ];
     const COLUMNS: &'static [Column] = table::COLUMNS;
     const FIELDS: &'static [&'static str] = &[
         "metadata.name",

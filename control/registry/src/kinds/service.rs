@@ -24,7 +24,7 @@ impl Kind for Services {
     const SINGULAR: &'static str = "service";
     const SHORT_NAMES: &'static [&'static str] = &["svc"];
     const CATEGORIES: &'static [&'static str] = &["all"];
-    const SUBRESOURCES: &'static [Subresource] = &[Subresource::Status];
+    const SUBRESOURCES: &'static [Subresource] = &[Subresource::Status, Subresource::Proxy];
     const COLUMNS: &'static [Column] = table::COLUMNS;
     const FIELDS: &'static [&'static str] = &["metadata.name", "metadata.namespace", "spec.clusterIP", "spec.type"];
 

@@ -13,6 +13,8 @@ use crate::pod::{PodKey, grace_s, spec_hash};
 pub(crate) struct ContainerInput<'a> {
     pub(crate) key: &'a PodKey,
     pub(crate) attempt: u32,
+    /// The id of the container whose processes this one is to see.
+    pub(crate) target: Option<String>,
     /// As the runtime names the image.
     pub(crate) image_ref: &'a str,
     /// Who the image runs as: a number, or a name.
@@ -50,7 +52,11 @@ pub(crate) fn container_config(
         ),
         (ANNOTATION.grace.to_owned(), grace_s(pod).to_string()),
     ]);
-    let security = security::container_security(&spec, container, input.image_user)?;
+    let mut security = security::container_security(&spec, container, input.image_user)?;
+    if let (Some(target), Some(namespaces)) = (input.target, &mut security.namespace_options) {
+        namespaces.pid = v1::NamespaceMode::Target as i32;
+        namespaces.target_id = target;
+    }
     Ok(v1::ContainerConfig {
         metadata: Some(v1::ContainerMetadata { name: container.name.clone(), attempt: input.attempt }),
         image: Some(v1::ImageSpec {

@@ -191,6 +191,8 @@ impl Reporter {
             condition(type_, low, what[index], &format!("kubelet has {}", text[index]))
         };
         NodeStatus {
+            // Servers of other makes wrap the streams themselves for nodes that do not say so.
+            declared_features: Some(vec!["ExtendWebSocketsToKubelet".to_owned()]),
             addresses: Some(addresses(options)),
             capacity: Some(resources(options, facts, facts.memory_bytes, facts.storage_bytes)),
             allocatable: Some(allocatable(options, facts)),

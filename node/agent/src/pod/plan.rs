@@ -153,6 +153,9 @@ pub(crate) fn plan(input: &Input<'_>) -> Plan {
         return plan;
     };
     let planner = Planner { input, spec, sandbox: &sandbox.id };
+    for container in super::ephemeral(spec) {
+        planner.plan_ephemeral(&container, &mut plan);
+    }
     if planner.plan_init(&mut plan) {
         for container in &spec.containers {
             planner.plan_container(container, restart_policy(spec, container), &mut plan);
@@ -269,6 +272,16 @@ impl Planner<'_> {
             }
         }
         true
+    }
+
+    /// What was added to look into the pod runs once, and does not wait for the init containers.
+    fn plan_ephemeral(&self, container: &v1::Container, plan: &mut Plan) {
+        let status = self.input.pod.status.as_ref().and_then(|status| status.ephemeral_container_statuses.as_ref());
+        let ran = status.into_iter().flatten().any(|held| held.name == container.name && held.container_id.is_some());
+        let known = ran || self.input.runtime.latest(&container.name).is_some();
+        if !known && !self.input.busy.contains(&container.name) {
+            self.plan_start(container, plan);
+        }
     }
 
     fn plan_container(&self, container: &v1::Container, policy: Restart, plan: &mut Plan) {

@@ -20,6 +20,8 @@ pub(crate) struct Place {
     pub(crate) sandbox_attempt: u32,
     pub(crate) ips: Vec<IpAddr>,
     pub(crate) attempt: u32,
+    /// The id of the container whose processes this one is to see.
+    pub(crate) target: Option<String>,
 }
 
 /// Starts a container. What goes wrong is told in events, and returned for the pod's status.
@@ -106,7 +108,8 @@ async fn config(
         volume::container_mounts(&input)
     });
     let mounts = mounts.await.map_err(|error| error.to_string())?.map_err(|error| crate::chain(&error))?;
+    let (target, host) = (place.target.clone(), context.host);
     let input =
-        ContainerInput { key, attempt, image_ref: &image.id, image_user: image.user, env, mounts, host: context.host };
+        ContainerInput { key, attempt, target, image_ref: &image.id, image_user: image.user, env, mounts, host };
     container_config(pod, container, input).map_err(|error| error.to_string())
 }

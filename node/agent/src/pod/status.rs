@@ -57,6 +57,8 @@ pub(crate) fn build(view: &View<'_>) -> PodStatus {
     let mut statuses: Vec<_> =
         spec.containers.iter().map(|container| container_status(view, spec, &old, container)).collect();
     statuses.sort_by(|a, b| a.name.cmp(&b.name));
+    let added: Vec<_> =
+        super::ephemeral(spec).iter().map(|container| container_status(view, spec, &old, container)).collect();
     let phase = phase::phase(view, spec, &old, &init_statuses, &statuses);
     let conditions = conditions::build(view, spec, &old, &phase, &init_statuses, &statuses);
     let pod_ips = pod_ips(view, &old);
@@ -64,6 +66,7 @@ pub(crate) fn build(view: &View<'_>) -> PodStatus {
         conditions: Some(conditions),
         container_statuses: Some(statuses),
         init_container_statuses: (!init_statuses.is_empty()).then_some(init_statuses),
+        ephemeral_container_statuses: (!added.is_empty()).then_some(added),
         host_ip: Some(view.node_ip.to_string()),
         host_ips: Some(vec![HostIP { ip: view.node_ip.to_string() }]),
         pod_ip: pod_ips.first().map(ToString::to_string),
@@ -92,7 +95,12 @@ fn pod_ips(view: &View<'_>, old: &PodStatus) -> Vec<String> {
 fn container_status(view: &View<'_>, spec: &PodSpec, old: &PodStatus, container: &v1::Container) -> ContainerStatus {
     let name = &container.name;
     let is_init = spec.init_containers.iter().flatten().any(|init| init.name == *name);
-    let known = if is_init { &old.init_container_statuses } else { &old.container_statuses };
+    let is_added = spec.ephemeral_containers.iter().flatten().any(|added| added.name == *name);
+    let known = match (is_init, is_added) {
+        (true, _) => &old.init_container_statuses,
+        (_, true) => &old.ephemeral_container_statuses,
+        _ => &old.container_statuses,
+    };
     let known = known.iter().flatten().find(|status| status.name == *name);
     let mut status = ContainerStatus {
         name: name.clone(),
@@ -118,7 +126,8 @@ fn container_status(view: &View<'_>, spec: &PodSpec, old: &PodStatus, container:
     match &held.state {
         State::Running { started } => {
             status.started = Some(view.started.contains(&held.id));
-            status.ready = if is_init && !is_sidecar(container) { false } else { view.ready.contains(&held.id) };
+            let counts = !is_added && (!is_init || is_sidecar(container));
+            status.ready = counts && view.ready.contains(&held.id);
             let running = ContainerStateRunning { started_at: Some(Time(*started)) };
             status.state = Some(ContainerState { running: Some(running), ..ContainerState::default() });
             status.last_state = Some(previous.unwrap_or_default());
@@ -203,6 +212,9 @@ fn restart_reason(
         return Some(waiting_state(&failure.reason, &failure.message));
     }
     if view.busy.contains(&container.name) {
+        return None;
+    }
+    if spec.ephemeral_containers.iter().flatten().any(|added| added.name == container.name) {
         return None;
     }
     let policy = restart_policy(spec, container);

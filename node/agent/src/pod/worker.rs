@@ -20,7 +20,7 @@ use super::runtime::Runtime;
 use super::start::{self, Place};
 use super::status::{self, Failure, View};
 use super::stop::{self, Target};
-use super::{PodKey, cleanup, containers, grace_s, host_network, report, sandbox};
+use super::{PodKey, cleanup, container, grace_s, host_network, report, sandbox, target_of};
 use crate::context::Shared;
 use crate::probe::Probes;
 
@@ -303,19 +303,25 @@ impl Worker {
     }
 
     fn start(&mut self, name: &str, attempt: u32, runtime: &Runtime, now: Timestamp) {
-        let Some(container) = containers(&self.pod).find(|container| container.name == name).cloned() else { return };
+        let Some(container) = container(&self.pod, name) else { return };
         let Some(sandbox) = runtime.ready_sandbox() else { return };
         if let Some(exit) = runtime.latest_in(&sandbox.id, name).and_then(|held| held.exit()) {
             self.backoffs.step(&plan::backoff_key(&container), exit.finished, now);
         }
-        let place =
-            Place { sandbox: sandbox.id.clone(), sandbox_attempt: sandbox.attempt, ips: sandbox.ips.clone(), attempt };
+        let target = target_of(&self.pod, name).and_then(|target| runtime.latest_in(&sandbox.id, target));
+        let place = Place {
+            sandbox: sandbox.id.clone(),
+            sandbox_attempt: sandbox.attempt,
+            ips: sandbox.ips.clone(),
+            attempt,
+            target: target.map(|held| held.id.clone()),
+        };
         let work = start::start(self.context.clone(), self.pod.clone(), self.key.clone(), container, place);
         self.spawn(name, async move { work.await.err() });
     }
 
     fn stop(&mut self, id: String, name: String, why: Why, grace: Option<i64>, runtime: &Runtime) {
-        let container = containers(&self.pod).find(|container| container.name == name).cloned();
+        let container = container(&self.pod, &name);
         let grace_s = grace.unwrap_or_else(|| grace_s(&self.pod)).max(GRACE_MIN_S);
         let ip = runtime.sandboxes.first().and_then(|sandbox| sandbox.ips.first().copied());
         let target = Target { id, name: name.clone(), why, grace_s, ip };

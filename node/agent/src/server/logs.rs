@@ -13,7 +13,6 @@ use skep_cri::v1;
 use super::Site;
 use crate::config::LABEL;
 use crate::log::{self, Follow};
-use crate::pod::containers;
 
 type Refusal = (StatusCode, String);
 
@@ -39,7 +38,7 @@ async fn open(
     let previous = flag(query, "previous").map_err(|text| (StatusCode::BAD_REQUEST, text))?;
     let pod = site.pods.find(namespace, name);
     let pod = pod.ok_or_else(|| (StatusCode::NOT_FOUND, format!("pod \"{namespace}/{name}\" does not exist")))?;
-    if !containers(&pod).any(|held| held.name == container) {
+    if crate::pod::container(&pod, container).is_none() {
         let text = format!("container \"{container}\" not found in pod \"{name}_{namespace}\"");
         return Err((StatusCode::NOT_FOUND, text));
     }
@@ -79,9 +78,9 @@ async fn instance(site: &Site, pod: &Pod, container: &str, previous: bool) -> Re
 
 fn waiting_reason(pod: &Pod, container: &str) -> String {
     let status = pod.status.clone().unwrap_or_default();
-    let all =
-        status.container_statuses.into_iter().flatten().chain(status.init_container_statuses.into_iter().flatten());
-    let held = all.into_iter().find(|status| status.name == container);
+    let lists = [status.container_statuses, status.init_container_statuses, status.ephemeral_container_statuses];
+    let mut all = lists.into_iter().flatten().flatten();
+    let held = all.find(|status| status.name == container);
     let reason = held.and_then(|status| status.state?.waiting?.reason);
     reason.unwrap_or_else(|| "ContainerCreating".to_owned())
 }

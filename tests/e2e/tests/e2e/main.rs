@@ -6,6 +6,7 @@ mod faults;
 mod fleet;
 mod inspect;
 mod schema;
+mod streams;
 
 use std::time::Duration;
 

@@ -56,7 +56,7 @@ impl World {
     }
 
     fn has_in(mut self, sandbox: &str, name: &str, attempt: u32, state: State) -> Self {
-        let spec = containers(&self.pod).find(|container| container.name == name).unwrap();
+        let spec = crate::pod::container(&self.pod, name).unwrap();
         let created = at(0) + i64::try_from(self.runtime.containers.len()).unwrap().seconds();
         let id = format!("{name}.{attempt}");
         if matches!(state, State::Running { .. }) {
@@ -67,7 +67,7 @@ impl World {
             sandbox: sandbox.to_owned(),
             name: name.to_owned(),
             attempt,
-            hash: spec_hash(spec),
+            hash: spec_hash(&spec),
             image: String::new(),
             image_id: String::new(),
             created,
@@ -103,10 +103,6 @@ impl World {
         };
         self.plan().actions.iter().map(line).collect()
     }
-}
-
-fn containers(pod: &Pod) -> impl Iterator<Item = &v1::Container> {
-    crate::pod::containers(pod)
 }
 
 fn two() -> serde_json::Value {
@@ -185,7 +181,7 @@ fn restart_policy_decides_what_restarts() {
 #[test]
 fn a_crash_loop_waits_for_its_backoff() {
     let mut world = world(two()).sandbox("s", 0, true).has("a", 1, exited(1)).has("b", 0, running());
-    let container = containers(&world.pod).next().unwrap().clone();
+    let container = crate::pod::containers(&world.pod).next().unwrap().clone();
     world.backoffs.step(&backoff_key(&container), at(50), at(50));
     assert_eq!(world.plan(), Plan { actions: Vec::new(), wake_at: Some(at(109)) });
     world.now = at(109);
@@ -245,4 +241,24 @@ fn what_the_runtime_forgot_counts_on() {
     ]}))
     .unwrap();
     assert_eq!(world.lines(), ["start a 8", "start b 0"]);
+}
+
+#[test]
+fn what_is_added_runs_once_and_beside_all_else() {
+    let spec = |added: serde_json::Value| {
+        let mut spec = with_inits("Always");
+        spec["ephemeralContainers"] = added;
+        spec
+    };
+    let shell = json!([{"name": "shell", "image": "b", "targetContainerName": "a"}]);
+    let mut world = world(spec(shell)).sandbox("s", 0, true).has("i", 0, running());
+    assert_eq!(world.lines(), ["start shell 0"], "it does not wait for init containers");
+    world = world.has("shell", 0, running());
+    assert_eq!(world.lines(), Vec::<String>::new());
+    world.stop = true;
+    assert_eq!(world.lines(), ["stop shell.0 PodEnds", "stop i.0 PodEnds"]);
+    let ended = super::tests::world(spec(json!([{"name": "shell", "image": "b"}])));
+    let ended = ended.sandbox("s", 0, true).has("i", 0, running()).has("shell", 0, exited(1));
+    assert_eq!(ended.lines(), Vec::<String>::new(), "it has ended for good");
+    assert_eq!(crate::pod::target_of(&world.pod, "shell"), Some("a"));
 }

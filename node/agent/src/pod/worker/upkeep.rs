@@ -24,7 +24,7 @@ impl Worker {
                 wait = wait.min(until(shown_until, now));
                 continue;
             }
-            let image = containers(&self.pod).find(|container| container.name == *name);
+            let image = crate::pod::container(&self.pod, name);
             let image = image.and_then(|container| container.image.clone()).unwrap_or_default();
             let text = format!("Back-off pulling image \"{image}\"");
             let recorder = &self.context.recorder;
