@@ -56,6 +56,20 @@ pub(crate) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Parsed, ApiError
     Ok(Parsed { value, duplicates })
 }
 
+/// Parses an applied configuration: YAML, which JSON is.
+pub(crate) fn parse_configuration(body: &[u8]) -> Result<Parsed, ApiError> {
+    let parsed = tree::from_json(body).or_else(|_| tree::from_yaml(body));
+    let (value, duplicates) = parsed.map_err(|why| ApiError::bad_request(format!("error decoding YAML: {why}")))?;
+    if !value.is_object() && !value.is_null() {
+        let found = go_name(&value);
+        return Err(ApiError::bad_request(format!(
+            "error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {found} into Go \
+             value of type map[string]interface {{}}"
+        )));
+    }
+    Ok(Parsed { value, duplicates })
+}
+
 /// Decodes an object of a resource from a body. Returns warnings besides, if those were asked for.
 pub(crate) fn decode(
     resource: &Resource,

@@ -58,6 +58,11 @@ impl Cached {
         }
     }
 
+    /// Whether an encoded object, but for its revision, is this one.
+    pub(crate) fn is_same(&self, stored: &[u8]) -> bool {
+        splice(stored, self.revision).is_some_and(|bytes| bytes == self.bytes)
+    }
+
     /// `None` only if the bytes are not what [`encode`] makes.
     pub(crate) fn decode(&self, resource: &Resource) -> Option<Box<dyn Object>> {
         decode(resource, &self.bytes)

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use skep_registry::{FieldError, FieldErrorKind};
 
 use crate::status::ApiError;
 
@@ -47,6 +48,9 @@ pub(crate) struct ListOptions {
     pub send_initial_events: Option<bool>,
     pub timeout_seconds: Option<u64>,
 }
+
+/// Bytes in a field manager's name.
+pub(crate) const FIELD_MANAGER_LEN_MAX: usize = 128;
 
 impl Query {
     pub(crate) fn parse(query: Option<&str>) -> Self {
@@ -100,6 +104,30 @@ impl Query {
                 "fieldValidation: Unsupported value: \"{other}\": supported values: \"Ignore\", \"Strict\", \"Warn\""
             ))),
         }
+    }
+
+    /// What is wrong with `fieldManager` and `force`; who applies must say who it is.
+    pub(crate) fn manager_faults(&self, patch: bool, apply: bool) -> Vec<FieldError> {
+        let fault = |kind, field: &str, message: String| FieldError { kind, field: field.to_owned(), message };
+        let mut faults = Vec::new();
+        if patch && !apply && self.get("force").is_some() {
+            let why = "Forbidden: may not be specified for non-apply patch";
+            faults.push(fault(FieldErrorKind::Forbidden, "force", why.to_owned()));
+        }
+        let name = self.get("fieldManager").unwrap_or_default();
+        if apply && name.is_empty() {
+            let why = "Required value: is required for apply patch";
+            faults.push(fault(FieldErrorKind::Required, "fieldManager", why.to_owned()));
+        }
+        if name.len() > FIELD_MANAGER_LEN_MAX {
+            let why = format!("Too long: may not be more than {FIELD_MANAGER_LEN_MAX} bytes");
+            faults.push(fault(FieldErrorKind::TooLong, "fieldManager", why));
+        }
+        for (at, c) in name.char_indices().filter(|(_, c)| c.is_control()) {
+            let why = format!("Invalid value: {name:?}: invalid character U+{:04X} (at position {at})", u32::from(c));
+            faults.push(fault(FieldErrorKind::Invalid, "fieldManager", why));
+        }
+        faults
     }
 
     pub(crate) fn list_options(&self) -> Result<ListOptions, ApiError> {

@@ -20,6 +20,7 @@ use crate::served::Served;
 use crate::status::ApiError;
 use crate::write::{self, Asked, Part, Target, Writer};
 
+mod apply;
 mod delete;
 mod kubelet;
 mod log;
@@ -28,6 +29,7 @@ mod proxy;
 mod stream;
 mod subresource;
 
+pub(crate) use apply::is_apply;
 pub(crate) use kubelet::KubeletClient;
 pub(crate) use subresource::name as subresource_name;
 
@@ -68,6 +70,10 @@ pub(crate) async fn handle(
     call: Call,
 ) -> Result<Response<Body>, ApiError> {
     check_scope(&served, &path, verb)?;
+    // What is passed on has parameters of its own.
+    if !matches!(path.subresource.as_deref(), Some("exec" | "attach" | "portforward" | "proxy")) {
+        call.check_manager(verb)?;
+    }
     let shape = Shape { served: served.clone(), output: call.output, include: Include::of(&call.query)? };
     let Some(name) = path.name.clone() else {
         return collection(context, &shape, path.namespace.as_deref(), verb, call).await;
@@ -86,7 +92,7 @@ pub(crate) async fn handle(
             read::get(writer, &shape, &target, version).await
         }
         Verb::Update => replace(writer, &shape, &target, Part::Main, call).await,
-        Verb::Patch => patch::patch(writer, &shape, &target, Part::Main, call).await,
+        Verb::Patch => patch::patch(context, &shape, &target, Part::Main, call).await,
         Verb::Delete => delete::one(writer, &shape, &target, call).await,
         Verb::Create | Verb::List | Verb::Watch | Verb::DeleteCollection | Verb::Options => {
             Err(ApiError::method_not_allowed())

@@ -199,6 +199,7 @@ impl Inner {
             identity,
             warnings,
             upgrade,
+            create_refusal: None,
             stop,
         };
         match path {
@@ -259,6 +260,10 @@ impl Inner {
         // A WebSocket begins with a GET, and nobody who may only read should run commands by it.
         if let Action::Resource { resource: "pods", subresource: "exec" | "attach" | "portforward", .. } = action {
             self.authorize(&call.identity, &action.with_verb("create"))?;
+        }
+        // What a configuration is applied to is created if it is not there.
+        if resource::is_apply(&call.headers) && path.subresource.is_none() {
+            call.create_refusal = self.authorize(&call.identity, &action.with_verb("create")).err();
         }
         let served = Served::find(&self.registry(), &path.group, &path.version, &path.resource)
             .ok_or_else(ApiError::no_such_path)?;
@@ -351,7 +356,14 @@ impl tower::Service<Request<kube::client::Body>> for InProcess {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<kube::client::Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<kube::client::Body>) -> Self::Future {
+        // A component's program is called as its user is: managed fields name it.
+        let program = self.identity.user.rsplit(':').next().and_then(|name| http::HeaderValue::from_str(name).ok());
+        if let (http::header::Entry::Vacant(agent), Some(program)) =
+            (request.headers_mut().entry(http::header::USER_AGENT), program)
+        {
+            agent.insert(program);
+        }
         let answer =
             self.server.answer(request.map(response::boxed), Arc::clone(&self.identity), self.server.stopped());
         Box::pin(async move { Ok(answer.await) })

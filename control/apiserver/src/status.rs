@@ -76,6 +76,10 @@ impl ApiError {
             .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
+    pub(crate) fn is(&self, reason: &str) -> bool {
+        self.0.reason.as_deref() == Some(reason)
+    }
+
     pub(crate) fn status(&self) -> &Status {
         &self.0
     }
@@ -139,6 +143,12 @@ impl ApiError {
     pub(crate) fn already_exists(resource: &Resource, name: &str) -> Self {
         let message = format!("{} \"{name}\" already exists", qualified(resource));
         Self::new(StatusCode::CONFLICT, "AlreadyExists", message).details(&resource.plural, &resource.group, name)
+    }
+
+    /// An applied configuration sets what others own: a cause's message and its field for each.
+    pub(crate) fn apply_conflict(message: String, conflicts: impl Iterator<Item = (String, String)>) -> Self {
+        let causes = conflicts.map(|(message, field)| cause("FieldManagerConflict", message, Some(field))).collect();
+        Self::new(StatusCode::CONFLICT, "Conflict", message).causes(causes)
     }
 
     /// `why` follows `Operation cannot be fulfilled on …: `.

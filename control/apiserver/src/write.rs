@@ -18,10 +18,12 @@ use crate::warning::Warnings;
 
 mod create;
 mod delete;
+mod ownership;
 mod update;
 
 pub(crate) use create::create;
 pub(crate) use delete::{DeleteOptions, Deletion, delete};
+pub(crate) use ownership::{Owner, bare, encoded, with_kind};
 pub(crate) use update::{Part, update};
 
 /// How often a write is tried again that lost against another one.
@@ -46,6 +48,8 @@ pub(crate) struct Asked {
     pub subresource: &'static str,
     /// Nothing is written.
     pub dry_run: bool,
+    /// Who is to own what changes.
+    pub owner: Owner,
     /// What the client is told besides the answer.
     pub warnings: Warnings,
 }
@@ -54,7 +58,8 @@ impl Asked {
     /// The server on its own behalf.
     pub(crate) fn by_server() -> Self {
         let who = Arc::new(Identity::authenticated("system:apiserver", &["system:masters"]));
-        Self { who, subresource: "", dry_run: false, warnings: Warnings::default() }
+        let owner = Owner::Manager("kube-apiserver".to_owned());
+        Self { who, subresource: "", dry_run: false, owner, warnings: Warnings::default() }
     }
 }
 

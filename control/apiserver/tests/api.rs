@@ -3,6 +3,8 @@
 
 #[path = "api/admission.rs"]
 mod admission;
+#[path = "api/apply.rs"]
+mod apply;
 #[path = "api/conflict.rs"]
 mod conflict;
 #[path = "api/custom.rs"]

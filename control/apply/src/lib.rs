@@ -25,4 +25,5 @@ pub use set::Set;
 pub use typed::{Changes, Fault, check, compare, faults_text, fields};
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;

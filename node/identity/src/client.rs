@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, header};
 use kube::client::Body;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
@@ -13,6 +13,9 @@ use serde_json::{Value, json};
 
 use crate::error::Error;
 use crate::keypair::KeyPair;
+
+/// What a node's program is called; the part before the slash names its writes in managed fields.
+const AGENT: &str = concat!("kubelet/skep-", env!("CARGO_PKG_VERSION"));
 
 /// For what is checked afterwards, by other means than TLS.
 pub(crate) async fn unchecked(server: &str) -> Result<Client, Error> {
@@ -46,7 +49,9 @@ async fn client(cluster: Value, user: Value) -> Result<Client, Error> {
     }))
     .map_err(|error| bad(&error))?;
     let config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await;
-    Client::try_from(config.map_err(|error| bad(&error))?).map_err(|error| bad(&error))
+    let mut config = config.map_err(|error| bad(&error))?;
+    config.headers.push((header::USER_AGENT, HeaderValue::from_static(AGENT)));
+    Client::try_from(config).map_err(|error| bad(&error))
 }
 
 /// A client whose certificate can be replaced: requests that begin afterwards show the new one; what is under way, watches above

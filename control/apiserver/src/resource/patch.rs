@@ -1,9 +1,10 @@
-//! PATCH: JSON patch (RFC 6902), JSON merge patch (RFC 7386), strategic merge patch.
+//! PATCH: JSON patch (RFC 6902), JSON merge patch (RFC 7386), strategic merge patch; server-side apply is handed on.
 
 use http::{HeaderMap, Response, StatusCode};
 use serde_json::Value;
 use skep_schema::ObjectShape;
 
+use super::{Context, apply};
 use crate::call::Call;
 use crate::form::Shape;
 use crate::input::{self, Parsed};
@@ -12,12 +13,13 @@ use crate::object::Cached;
 use crate::query::FieldValidation;
 use crate::response::Body;
 use crate::status::ApiError;
-use crate::write::{self, Part, Target, Writer};
+use crate::write::{self, Part, Target};
 
 /// Operations in one JSON patch.
 const OPERATIONS_MAX: usize = 10_000;
 
-const TYPES: &str = "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json";
+const TYPES: &str = "application/json-patch+json, application/merge-patch+json, \
+                     application/strategic-merge-patch+json, application/apply-patch+yaml";
 
 /// A patch of one of the three sorts.
 pub(super) enum Patch {
@@ -72,12 +74,15 @@ impl Patch {
 
 /// Patches an object or its status.
 pub(super) async fn patch(
-    writer: &Writer,
+    context: &Context<'_>,
     shape: &Shape,
     target: &Target,
     part: Part,
     call: Call,
 ) -> Result<Response<Body>, ApiError> {
+    if apply::is_apply(&call.headers) {
+        return apply::apply(context, shape, target, part, call).await;
+    }
     let dry_run = call.query.dry_run()?;
     let validation = call.query.field_validation()?;
     let asked = call.asks(part.subresource(), dry_run);
@@ -91,7 +96,7 @@ pub(super) async fn patch(
         asked.warnings.extend(unknown);
         Ok(object)
     };
-    let updated = write::update(writer, &asked, target, part, &mut change).await?;
+    let updated = write::update(context.writer, &asked, target, part, &mut change).await?;
     Ok(shape.one(StatusCode::OK, &updated))
 }
 

@@ -5,20 +5,21 @@ use jiff::Timestamp;
 use k8s_openapi::api::autoscaling::v1 as autoscaling;
 use k8s_openapi::api::core::v1::Binding;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Status};
-use serde_json::Value;
+use serde_json::{Value, json};
 use skep_registry::{FieldError, FieldErrorKind, Object, Subresource};
 
+use super::apply::{self, Application};
 use super::patch::Patch;
 use super::{Context, log, patch, proxy, replace, stream};
 use crate::call::Call;
 use crate::form::{self, Shape};
 use crate::input;
-use crate::object::Cached;
+use crate::object::{self, Cached};
 use crate::path::{ResourcePath, Verb};
 use crate::read;
 use crate::response::{self, Body};
 use crate::status::ApiError;
-use crate::write::{self, Part, Target, Writer};
+use crate::write::{self, Asked, Owner, Part, Target, Writer};
 
 /// As in paths.
 pub(crate) fn name(subresource: Subresource) -> &'static str {
@@ -49,10 +50,10 @@ pub(super) async fn handle(
     match (subresource, verb) {
         (Subresource::Status, Verb::Get) => read::get(writer, shape, target, None).await,
         (Subresource::Status, Verb::Update) => replace(writer, shape, target, Part::Status, call).await,
-        (Subresource::Status, Verb::Patch) => patch::patch(writer, shape, target, Part::Status, call).await,
+        (Subresource::Status, Verb::Patch) => patch::patch(context, shape, target, Part::Status, call).await,
         (Subresource::Approval, Verb::Get) => read::get(writer, shape, target, None).await,
         (Subresource::Approval, Verb::Update) => replace(writer, shape, target, Part::Approval, call).await,
-        (Subresource::Approval, Verb::Patch) => patch::patch(writer, shape, target, Part::Approval, call).await,
+        (Subresource::Approval, Verb::Patch) => patch::patch(context, shape, target, Part::Approval, call).await,
         (Subresource::Scale, Verb::Get) => {
             let current = writer.current(target).await?;
             scale_response(target, &current, &call)
@@ -95,6 +96,12 @@ fn scale_of(target: &Target, object: &dyn Object, revision: u64) -> Result<autos
 
 /// PUT and PATCH of a scale: only `spec.replicas` counts.
 async fn scale(writer: &Writer, target: &Target, verb: Verb, mut call: Call) -> Result<Response<Body>, ApiError> {
+    if verb == Verb::Patch && apply::is_apply(&call.headers) {
+        let application =
+            Application::read("scale", &mut call).await?.map(|scale| scaled_configuration(target, scale))?;
+        let updated = application.update(writer, target, Part::Main).await?;
+        return scale_response(target, &updated, &call);
+    }
     let asked = call.asks("scale", call.query.dry_run()?);
     let body = std::mem::replace(&mut call.body, response::full(""));
     let wanted = if verb == Verb::Update {
@@ -126,6 +133,29 @@ enum Wanted {
     Patch(Patch),
 }
 
+/// The configuration of what is scaled that an applied scale stands for.
+fn scaled_configuration(target: &Target, scale: &Value) -> Result<Value, ApiError> {
+    let text = |key| scale.get(key).and_then(Value::as_str).unwrap_or_default();
+    let (version, kind) = (text("apiVersion"), text("kind"));
+    if (version, kind) != ("autoscaling/v1", "Scale") {
+        let what = apply::group_version_kind(version, kind);
+        return Err(ApiError::bad_request(format!("invalid object type: {what}")));
+    }
+    let mut config = json!({"apiVersion": object::api_version(&target.served), "kind": target.served.kind});
+    for (pointer, parent, key) in [
+        ("/metadata/name", "metadata", "name"),
+        ("/metadata/namespace", "metadata", "namespace"),
+        ("/metadata/uid", "metadata", "uid"),
+        ("/metadata/resourceVersion", "metadata", "resourceVersion"),
+        ("/spec/replicas", "spec", "replicas"),
+    ] {
+        if let Some(value) = scale.pointer(pointer) {
+            config[parent][key] = value.clone();
+        }
+    }
+    Ok(config)
+}
+
 /// The object with the replicas of a scale, and its resource version and UID as preconditions.
 fn scaled(target: &Target, scale: &Value, old: &dyn Object) -> Result<Box<dyn Object>, ApiError> {
     let scale: autoscaling::Scale = serde_json::from_value(scale.clone()).map_err(|error| {
@@ -155,7 +185,8 @@ fn scaled(target: &Target, scale: &Value, old: &dyn Object) -> Result<Box<dyn Ob
 }
 
 async fn bind(writer: &Writer, target: &Target, call: Call) -> Result<Response<Body>, ApiError> {
-    let asked = call.asks("binding", call.query.dry_run()?);
+    // Nobody owns the node's name: it is decided once.
+    let asked = Asked { owner: Owner::Nobody, ..call.asks("binding", call.query.dry_run()?) };
     let parsed = input::parse(&call.headers, &input::read(call.body).await?)?;
     let binding: Binding = serde_json::from_value(parsed.value).map_err(|error| {
         ApiError::bad_request(format!("Binding in version \"v1\" cannot be handled as a Binding: {error}"))

@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use rand::RngExt;
 use skep_registry::Object;
 
-use super::{ALLOCATIONS_MAX, Asked, ClaimChange, Outcome, Target, Writer, exhausted, refuse, written};
+use super::{ALLOCATIONS_MAX, Asked, ClaimChange, Outcome, Target, Writer, exhausted, ownership, refuse, written};
 use crate::admission::{Operation, Request};
 use crate::object::{self, Cached};
 use crate::served::Served;
@@ -72,12 +72,14 @@ async fn create_named(
     meta.deletion_grace_period_seconds = None;
     meta.resource_version = None;
     meta.self_link = None;
-    meta.managed_fields = None;
+    let given = meta.managed_fields.take();
     meta.generation = None;
     strategy.default(&mut *object);
+    let owners = ownership::of_new(asked, target, &*object, given);
     let request = Request { writer, asked, operation: Operation::Create, target, old: None };
     writer.admission.mutate(&request, &mut *object)?;
     strategy.prepare_for_create(&mut *object);
+    object.meta_mut().managed_fields = owners;
 
     let key = target.store_key();
     let mut refused = Vec::new();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use skep_registry::{FieldError, FieldErrorKind, Object};
 
 use super::create::own_namespace;
+use super::ownership::{self, Entries};
 use super::{ALLOCATIONS_MAX, ATTEMPTS_MAX, Asked, ClaimChange, Outcome, Target, Writer, exhausted, refuse, written};
 use crate::admission::{Operation, Request};
 use crate::object::{self, Cached};
@@ -48,15 +49,23 @@ pub(crate) async fn update(
 ) -> Result<Arc<Cached>, ApiError> {
     for _ in 0..ATTEMPTS_MAX {
         let current = writer.current(target).await?;
-        let old = writer.decoded(target, &current)?;
+        let mut old = writer.decoded(target, &current)?;
         let mut new = change(&current, &*old)?;
         check_preconditions(target, &current, &*old, &*new)?;
         own_namespace(&mut *new, target.namespace.as_deref())?;
+        let (held, given) = (old.meta_mut().managed_fields.take(), new.meta_mut().managed_fields.take());
         keep_identity(target, &mut *new, &*old);
+        let track = |new: &dyn Object, given| {
+            ownership::after_update(asked, target, part, ownership::Update { old: &*old, new, held: &held, given })
+        };
+        // Of the object itself its owner owns what the client sent, of its parts what the client may change.
+        let (early, given) = if part == Part::Main { (Some(track(&*new, given)), None) } else { (None, given) };
         let request = Request { writer, asked, operation: Operation::Update, target, old: Some(&*old) };
         writer.admission.mutate(&request, &mut *new)?;
         prepare(target, part, &mut *new, &*old);
-        if let Some(object) = store(&request, part, &current, &*old, new).await? {
+        let owners = early.unwrap_or_else(|| track(&*new, given));
+        new.meta_mut().managed_fields = owners;
+        if let Some(object) = store(&request, part, &current, (&*old, &held), new).await? {
             return Ok(object);
         }
     }
@@ -106,7 +115,6 @@ fn keep_identity(target: &Target, new: &mut dyn Object, old: &dyn Object) {
     meta.deletion_grace_period_seconds = kept.deletion_grace_period_seconds;
     meta.generation = kept.generation;
     meta.self_link = None;
-    meta.managed_fields = None;
     meta.resource_version = None;
     target.served.strategy.default(new);
 }
@@ -144,10 +152,11 @@ async fn store(
     request: &Request<'_>,
     part: Part,
     current: &Arc<Cached>,
-    old: &dyn Object,
-    new: Box<dyn Object>,
+    (old, owners): (&dyn Object, &Entries),
+    mut new: Box<dyn Object>,
 ) -> Result<Option<Arc<Cached>>, ApiError> {
     let Request { writer, target, .. } = *request;
+    keep_times(current, owners, &mut *new);
     let strategy = &target.served.strategy;
     let key = target.store_key();
     let held = strategy.claims(old);
@@ -170,7 +179,7 @@ async fn store(
         writer.admission.validate(request, Some(&*candidate))?;
         let charges = writer.admission.charge(request, &*candidate)?;
         let stored = object::encode(&*candidate);
-        if stored == object::encode(old) && !is_finished(target, &*candidate) {
+        if current.is_same(&stored) && !is_finished(target, &*candidate) {
             return Ok(Some(Arc::clone(current)));
         }
         if request.asked.dry_run {
@@ -191,6 +200,18 @@ async fn store(
         }
     }
     Err(exhausted(target))
+}
+
+/// When fields were set changes only with something else.
+fn keep_times(current: &Cached, owners: &Entries, new: &mut dyn Object) {
+    let (Some(held), Some(entries)) = (owners, &new.meta().managed_fields) else { return };
+    if held == entries || !skep_apply::same_but_for_times(held, entries) {
+        return;
+    }
+    let entries = new.meta_mut().managed_fields.replace(held.clone());
+    if !current.is_same(&object::encode(new)) {
+        new.meta_mut().managed_fields = entries;
+    }
 }
 
 /// Whether the object was only held by its finalizers, and now is no more.

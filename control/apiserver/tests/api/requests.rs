@@ -93,7 +93,7 @@ async fn each_sort_of_patch_does_what_it_says() {
     let failing = json!([{"op": "test", "path": "/spec/replicas", "value": 4}]);
     let (code, status) = server.patch(&path, "application/json-patch+json", &failing).await;
     assert_eq!((code, status["reason"].as_str()), (422, Some("Invalid")));
-    let (code, status) = server.patch(&path, "application/apply-patch+yaml", &deployment("a")).await;
+    let (code, status) = server.patch(&path, "application/apply-patch+cbor", &deployment("a")).await;
     assert_eq!((code, status["reason"].as_str()), (415, Some("UnsupportedMediaType")));
     let (code, _) = server.patch(&path, "application/merge-patch+json", &json!([])).await;
     assert_eq!(code, 400);
