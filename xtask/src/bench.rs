@@ -3,6 +3,7 @@
 mod pods;
 mod row;
 mod smoke;
+mod sync;
 
 use std::fs;
 use std::path::PathBuf;
@@ -27,6 +28,8 @@ enum Name {
     Smoke,
     /// TCP and UDP from pod to pod on one node: plain veths, a bridge with iptables, Skep.
     Pods,
+    /// Services to the kernel: 10,000 and 40,000 of 25 endpoints from cold, one endpoint's change, connect() beside them.
+    Sync,
 }
 
 /// Runs one benchmark and prints its rows.
@@ -34,6 +37,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let (name, rows) = match args.name {
         Name::Smoke => ("smoke", smoke::run()?),
         Name::Pods => ("pods", pods::run()?),
+        Name::Sync => ("sync", sync::run()?),
     };
     rows.print();
     if let Some(path) = &args.json {

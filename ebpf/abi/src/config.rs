@@ -35,4 +35,8 @@ pub struct Config {
     pub masquerade_v4: Ip,
     /// The same for IPv6.
     pub masquerade_v6: Ip,
+    /// The node's address for packets of clients that go on to a backend of another node; unspecified where it has none.
+    pub node_v4: Ip,
+    /// The same for IPv6.
+    pub node_v6: Ip,
 }

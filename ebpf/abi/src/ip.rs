@@ -13,8 +13,10 @@ const MAPPED: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
 pub struct Ip(pub [u8; 16]);
 
 impl Ip {
-    /// No address.
+    /// No address; as the address of a node port, every IPv6 address of the node.
     pub const NONE: Self = Self([0; 16]);
+    /// As the address of a node port, every IPv4 address of the node.
+    pub const ANY_V4: Self = Self::from_v4(Ip4([0; 4]));
     /// Bits before those of an IPv4 address.
     pub const MAPPED_BITS: u32 = 96;
 
@@ -29,6 +31,33 @@ impl Ip {
     #[inline(always)]
     pub const fn v4(&self) -> Ip4 {
         Ip4([self.0[12], self.0[13], self.0[14], self.0[15]])
+    }
+
+    /// What stands for a network namespace where an address stands for a client: a multicast address, which no client has.
+    #[inline(always)]
+    pub const fn of_cookie(cookie: u64) -> Self {
+        let [a, b, c, d, e, f, g, h] = cookie.to_ne_bytes();
+        Self([0xff, 0, 0, 0, 0, 0, 0, 0, a, b, c, d, e, f, g, h])
+    }
+
+    /// The wildcard of the same family: any address of the node, under which node ports stand.
+    #[inline(always)]
+    pub fn any(&self) -> Self {
+        if self.is_v4() { Self::ANY_V4 } else { Self::NONE }
+    }
+
+    /// Whether it is in 127.0.0.0/8, or is `::1`.
+    #[inline(always)]
+    pub fn is_loopback(&self) -> bool {
+        if self.is_v4() { self.0[12] == 127 } else { self.words() == [0, 0, 0, 1_u32.to_be()] }
+    }
+
+    /// From the words that the kernel hands over (`user_ip6`), whose bytes in memory are in network order.
+    #[inline(always)]
+    pub const fn from_words(words: [u32; 4]) -> Self {
+        let [a, b, c, d] =
+            [words[0].to_ne_bytes(), words[1].to_ne_bytes(), words[2].to_ne_bytes(), words[3].to_ne_bytes()];
+        Self([a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3], c[0], c[1], c[2], c[3], d[0], d[1], d[2], d[3]])
     }
 
     /// Whether it is an IPv4 address.
@@ -121,6 +150,15 @@ mod tests {
             assert_eq!(IpAddr::from(Ip::from(address)), address);
         }
         assert!(Ip::NONE.is_none() && !Ip::from(Ipv4Addr::UNSPECIFIED).is_none());
+        assert_eq!(Ip::from_words(Ip::from(Ipv4Addr::LOCALHOST).words()), Ip::from(Ipv4Addr::LOCALHOST));
+    }
+
+    #[test]
+    fn wildcards_and_loopback_are_of_a_family() {
+        let ip = |text: &str| Ip::from(text.parse::<IpAddr>().unwrap());
+        assert_eq!((ip("192.0.2.1").any(), ip("2001:db8::1").any()), (ip("0.0.0.0"), ip("::")));
+        assert!(ip("127.9.9.9").is_loopback() && ip("::1").is_loopback());
+        assert!(!ip("128.0.0.1").is_loopback() && !ip("::2").is_loopback() && !ip("::").is_loopback());
     }
 
     #[test]

@@ -8,7 +8,6 @@
 
 mod affinity;
 mod config;
-mod conntrack;
 mod endpoint;
 mod flow;
 mod ip;
@@ -22,23 +21,22 @@ mod origin;
 mod policy;
 mod service;
 
-pub use affinity::{AFFINITY_ADDRESS, Affinity, AffinityKey};
+pub use affinity::{Affinity, AffinityKey};
 pub use config::{CONFIG_DEBUG, Config};
-pub use conntrack::{CT_FORWARD, CT_REVERSE, CtKeyV4, CtV4};
-pub use endpoint::{Endpoint, Mac};
+pub use endpoint::{EP_TRANSLATED, Endpoint, Mac};
 pub use flow::{
     CT_ANSWERED, CT_DENIED, CT_FIN_HIGH, CT_FIN_LOW, CT_ORIGIN_LOW, CT_PRESENT, CT_RESET, CT_SHARE_MAX, Ct, CtKey,
 };
 pub use ip::Ip;
 pub use ipcache::{OVERLAY_VNI, PrefixKey, REMOTE_NODE, REMOTE_PODS, REMOTE_TUNNEL, Remote, TUNNEL_MAC, TUNNEL_PORT};
 pub use map::{
-    ABI_VERSION, AFFINITY, BACKENDS_V4, BLOCKS, CONFIG, CT, CT_BRIEF, CT_SHARE, CT_V4, ENDPOINTS, F_MMAPABLE,
-    F_NO_PREALLOC, FRAGMENTS, IDENTITIES, IPCACHE, LOGS, MAPS, METRICS, MapKind, MapSpec, NAMES, NAT, NODE_ADDRS,
-    POLICY, POLICY_STATE, SOCK_ORIGIN, SVC_V4, UDP_ORIGIN, size,
+    ABI_VERSION, AFFINITY, BACKENDS, BLOCKS, CONFIG, CT, CT_BRIEF, CT_SHARE, ENDPOINTS, F_MMAPABLE, F_NO_PREALLOC,
+    FRAGMENTS, IDENTITIES, IPCACHE, LOGS, MAPS, METRICS, MapKind, MapSpec, NAMES, NAT, NODE_ADDRS, POLICY,
+    POLICY_STATE, SOCK_ORIGIN, SOURCES, SVC, UDP_ORIGIN, size,
 };
 pub use metric::{Counter, Metric};
 pub use name::{NAME_ENDPOINT, NAME_LEN_MAX, NAME_NODE, NAME_POLICY, NAME_SERVICE, Name, NameKey};
-pub use nat::{NAT_EGRESS, NAT_INGRESS, NatFlow, NatKey};
+pub use nat::{NAT_FORWARD, NAT_REVERSE, NatFlow, NatKey};
 pub use net::{Be16, Ip4, PROTO_ICMP, PROTO_ICMPV6, PROTO_SCTP, PROTO_TCP, PROTO_UDP};
 pub use origin::{Origin, SockOrigin, UdpOriginKey};
 pub use policy::{
@@ -47,8 +45,8 @@ pub use policy::{
     PolicyKey, PolicyPrefix, PolicyRow,
 };
 pub use service::{
-    BACKEND_TERMINATING, BackendV4, SCOPE_EXTERNAL, SCOPE_INTERNAL, SVC_EXTERNAL, SVC_NODE_PORT, SVC_TWO_SCOPES,
-    SvcKeyV4, SvcV4,
+    BACKEND_TERMINATING, Backend, SCOPE_EXTERNAL, SCOPE_INTERNAL, SVC_ADDRESS, SVC_ELSEWHERE, SVC_EXTERNAL,
+    SVC_NODE_PORT, SVC_SOURCES, SVC_TWO_SCOPES, Source, SourcePrefix, Svc, SvcKey,
 };
 
 macro_rules! layout {
@@ -64,25 +62,25 @@ macro_rules! layout {
 }
 
 layout! {
-    AffinityKey = 16,
-    Affinity = 24,
+    AffinityKey = 20,
+    Affinity = 32,
     Ip4 = 4,
     Ip = 16,
     Be16 = 2,
-    SvcKeyV4 = 8,
-    SvcV4 = 24,
-    BackendV4 = 16,
+    SvcKey = 20,
+    Svc = 24,
+    Backend = 24,
+    Source = 20,
+    SourcePrefix = 24,
     Endpoint = 24,
     PrefixKey = 20,
     Remote = 24,
     NatKey = 40,
-    NatFlow = 32,
-    CtKeyV4 = 16,
-    CtV4 = 24,
-    SockOrigin = 20,
-    UdpOriginKey = 16,
-    Origin = 12,
-    Config = 72,
+    NatFlow = 56,
+    SockOrigin = 44,
+    UdpOriginKey = 32,
+    Origin = 24,
+    Config = 104,
     Counter = 16,
     NameKey = 8,
     Name = 256,

@@ -1,13 +1,13 @@
 //! The maps: names, kinds, layouts, flags and default sizes, for the programs and for the check before a pinned one is adopted.
 
 use crate::{
-    Affinity, AffinityKey, BackendV4, BlockPrefix, Config, Counter, Ct, CtKey, CtKeyV4, CtV4, Endpoint, FragmentKey,
-    FragmentPorts, Ip, Ip4, Metric, Name, NameKey, NatFlow, NatKey, Origin, Peer, PolicyEpoch, PolicyPrefix, PolicyRow,
-    PrefixKey, Remote, SockOrigin, SvcKeyV4, SvcV4, UdpOriginKey,
+    Affinity, AffinityKey, Backend, BlockPrefix, Config, Counter, Ct, CtKey, Endpoint, FragmentKey, FragmentPorts, Ip,
+    Metric, Name, NameKey, NatFlow, NatKey, Origin, Peer, PolicyEpoch, PolicyPrefix, PolicyRow, PrefixKey, Remote,
+    SockOrigin, SourcePrefix, Svc, SvcKey, UdpOriginKey,
 };
 
 /// Raised with every change of a layout or of a meaning in this crate.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// `BPF_F_NO_PREALLOC`.
 pub const F_NO_PREALLOC: u32 = 1;
@@ -16,12 +16,12 @@ pub const F_MMAPABLE: u32 = 1 << 10;
 
 /// Default sizes, in entries.
 pub mod size {
-    /// `SVC_V4`.
-    pub const SVC_V4: usize = 65_536;
-    /// `BACKENDS_V4`.
-    pub const BACKENDS_V4: usize = 262_144;
+    /// `SVC`.
+    pub const SVC: usize = 65_536;
+    /// `BACKENDS`.
+    pub const BACKENDS: usize = 262_144;
     /// `UDP_ORIGIN`.
-    pub const UDP_ORIGIN: usize = 8_192;
+    pub const UDP_ORIGIN: usize = 65_536;
     /// `AFFINITY`.
     pub const AFFINITY: usize = 65_536;
     /// `ENDPOINTS`.
@@ -29,9 +29,9 @@ pub mod size {
     /// `IPCACHE`: three rows a node and family, and as many CIDRs as an operator lists.
     pub const IPCACHE: usize = 65_536;
     /// `NAT`, both directions counted.
-    pub const NAT: usize = 131_072;
-    /// `CT_V4`.
-    pub const CT_V4: usize = 65_536;
+    pub const NAT: usize = 196_608;
+    /// `SOURCES`.
+    pub const SOURCES: usize = 65_536;
     /// `NODE_ADDRS`.
     pub const NODE_ADDRS: usize = 256;
     /// `NAMES`.
@@ -116,12 +116,14 @@ const fn map<K, V>(name: &'static str, kind: MapKind, flags: u32, entries: usize
 }
 
 /// Service heads.
-pub const SVC_V4: MapSpec = map::<SvcKeyV4, SvcV4>("SVC_V4", MapKind::Hash, 0, size::SVC_V4);
+pub const SVC: MapSpec = map::<SvcKey, Svc>("SVC", MapKind::Hash, 0, size::SVC);
 /// Backend rows, in ranges that the heads name.
-pub const BACKENDS_V4: MapSpec = map::<u32, BackendV4>("BACKENDS_V4", MapKind::Array, F_MMAPABLE, size::BACKENDS_V4);
+pub const BACKENDS: MapSpec = map::<u32, Backend>("BACKENDS", MapKind::Array, F_MMAPABLE, size::BACKENDS);
+/// Who may call the services that say so.
+pub const SOURCES: MapSpec = map::<SourcePrefix, u32>("SOURCES", MapKind::LpmTrie, F_NO_PREALLOC, size::SOURCES);
 /// A socket's latest translation.
 pub const SOCK_ORIGIN: MapSpec = map::<i32, SockOrigin>("SOCK_ORIGIN", MapKind::SkStorage, F_NO_PREALLOC, 0);
-/// Earlier translations of unconnected UDP sockets.
+/// Earlier translations of unconnected UDP sockets, and those of connected ones.
 pub const UDP_ORIGIN: MapSpec = map::<UdpOriginKey, Origin>("UDP_ORIGIN", MapKind::LruHash, 0, size::UDP_ORIGIN);
 /// Which backend a client of a service with session affinity had last.
 pub const AFFINITY: MapSpec = map::<AffinityKey, Affinity>("AFFINITY", MapKind::LruHash, 0, size::AFFINITY);
@@ -129,12 +131,10 @@ pub const AFFINITY: MapSpec = map::<AffinityKey, Affinity>("AFFINITY", MapKind::
 pub const ENDPOINTS: MapSpec = map::<Ip, Endpoint>("ENDPOINTS", MapKind::Hash, 0, size::ENDPOINTS);
 /// Prefixes of the cluster: whose they are, and how packets get there.
 pub const IPCACHE: MapSpec = map::<PrefixKey, Remote>("IPCACHE", MapKind::LpmTrie, F_NO_PREALLOC, size::IPCACHE);
-/// Flows that leave the cluster under the node's address.
-pub const NAT: MapSpec = map::<NatKey, NatFlow>("NAT", MapKind::LruHash, 0, size::NAT);
 /// Translated flows.
-pub const CT_V4: MapSpec = map::<CtKeyV4, CtV4>("CT_V4", MapKind::LruHash, 0, size::CT_V4);
+pub const NAT: MapSpec = map::<NatKey, NatFlow>("NAT", MapKind::LruHash, 0, size::NAT);
 /// The node's own addresses, where node ports answer.
-pub const NODE_ADDRS: MapSpec = map::<Ip4, u32>("NODE_ADDRS", MapKind::Hash, 0, size::NODE_ADDRS);
+pub const NODE_ADDRS: MapSpec = map::<Ip, u32>("NODE_ADDRS", MapKind::Hash, 0, size::NODE_ADDRS);
 /// Pods of the cluster.
 pub const IDENTITIES: MapSpec = map::<Ip, Peer>("IDENTITIES", MapKind::Hash, F_NO_PREALLOC, size::IDENTITIES);
 /// Address blocks that policies speak of.
@@ -163,14 +163,14 @@ pub const LOGS: MapSpec =
 
 /// Every map of a node.
 pub const MAPS: [MapSpec; 22] = [
-    SVC_V4,
-    BACKENDS_V4,
+    SVC,
+    BACKENDS,
+    SOURCES,
     SOCK_ORIGIN,
     UDP_ORIGIN,
     AFFINITY,
     ENDPOINTS,
     IPCACHE,
-    CT_V4,
     NAT,
     NODE_ADDRS,
     CONFIG,

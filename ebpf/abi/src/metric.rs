@@ -20,6 +20,12 @@ pub enum Metric {
     DropNatPorts = 7,
     /// A packet that leaves the cluster has no ports that could be translated.
     DropNatProtocol = 8,
+    /// A caller outside is in none of the prefixes that may call the service.
+    DropSource = 10,
+    /// A service has no backend on this node, and its policy allows no other.
+    DropNoLocalBackend = 11,
+    /// A packet for a backend of another node cannot be sent there.
+    DropNoRoute = 12,
     /// A packet came through the tunnel with a network identifier that is not the cluster's.
     DropTunnelId = 9,
     /// No policy of the destination allows it.
@@ -38,9 +44,9 @@ pub enum Metric {
     LocalDelivery = 66,
     /// A packet of a pod was left to the stack.
     PodToStack = 67,
-    /// A packet to a node port was translated.
+    /// A packet from outside to a service was translated.
     NodePortForward = 68,
-    /// A reply of a node port's backend was translated.
+    /// A reply of a service's backend was translated.
     NodePortReverse = 69,
     /// A packet of a pod was sent out of a link past the stack.
     PodToLink = 70,
@@ -52,6 +58,12 @@ pub enum Metric {
     MasqueradeForward = 73,
     /// A packet came back to the pod behind a flow that left under the node's address.
     MasqueradeReverse = 74,
+    /// A pod's packet to a service was translated, since its socket had not been.
+    ServiceForward = 75,
+    /// A packet was answered with a refusal: TCP's RST, or ICMP.
+    Rejected = 76,
+    /// An echo request to a service's address was answered.
+    Echo = 77,
     /// A flow was looked up in the policy tables.
     PolicyLookup = 80,
 }
@@ -61,7 +73,7 @@ impl Metric {
     pub const ROWS: u32 = 128;
 
     /// Every metric, by number.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 31] = [
         Self::DropNoBackend,
         Self::DropBackendRace,
         Self::DropMalformed,
@@ -71,6 +83,9 @@ impl Metric {
         Self::DropNatPorts,
         Self::DropNatProtocol,
         Self::DropTunnelId,
+        Self::DropSource,
+        Self::DropNoLocalBackend,
+        Self::DropNoRoute,
         Self::DropIngressPolicy,
         Self::DropEgressPolicy,
         Self::DropFragment,
@@ -86,6 +101,9 @@ impl Metric {
         Self::RemoteDelivery,
         Self::MasqueradeForward,
         Self::MasqueradeReverse,
+        Self::ServiceForward,
+        Self::Rejected,
+        Self::Echo,
         Self::PolicyLookup,
     ];
 
@@ -101,6 +119,9 @@ impl Metric {
             Self::DropNatPorts => "nat_ports",
             Self::DropNatProtocol => "nat_protocol",
             Self::DropTunnelId => "tunnel_id",
+            Self::DropSource => "source",
+            Self::DropNoLocalBackend => "no_local_backend",
+            Self::DropNoRoute => "no_route",
             Self::DropIngressPolicy => "ingress_policy",
             Self::DropEgressPolicy => "egress_policy",
             Self::DropFragment => "fragment",
@@ -116,6 +137,9 @@ impl Metric {
             Self::RemoteDelivery => "remote_delivery",
             Self::MasqueradeForward => "masquerade_forward",
             Self::MasqueradeReverse => "masquerade_reverse",
+            Self::ServiceForward => "service_forward",
+            Self::Rejected => "rejected",
+            Self::Echo => "echo",
             Self::PolicyLookup => "policy_lookup",
         }
     }

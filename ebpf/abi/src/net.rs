@@ -19,9 +19,6 @@ pub const PROTO_ICMPV6: u8 = 58;
 pub struct Ip4(pub [u8; 4]);
 
 impl Ip4 {
-    /// The wildcard under which node ports stand: any address of the node.
-    pub const ANY: Self = Self([0; 4]);
-
     /// From the word that the kernel hands over (`user_ip4`), whose bytes in memory are in network order.
     #[inline(always)]
     pub const fn from_ne(word: u32) -> Self {
@@ -32,12 +29,6 @@ impl Ip4 {
     #[inline(always)]
     pub const fn to_ne(self) -> u32 {
         u32::from_ne_bytes(self.0)
-    }
-
-    /// Whether it is in 127.0.0.0/8.
-    #[inline(always)]
-    pub const fn is_loopback(self) -> bool {
-        self.0[0] == 127
     }
 }
 

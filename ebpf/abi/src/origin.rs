@@ -1,15 +1,15 @@
 //! What an application asked for, so that it sees that name and not the backend's.
 
-use crate::{Be16, Ip4};
+use crate::{Be16, Ip};
 
 /// Value of `SOCK_ORIGIN`, the storage of one socket: its latest translation.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SockOrigin {
     /// Address that was asked for.
-    pub addr: Ip4,
+    pub addr: Ip,
     /// Address of the backend.
-    pub backend: Ip4,
+    pub backend: Ip,
     /// Port that was asked for.
     pub port: Be16,
     /// Port of the backend.
@@ -27,11 +27,11 @@ pub struct UdpOriginKey {
     /// Socket cookie.
     pub cookie: u64,
     /// Address of the backend.
-    pub backend: Ip4,
+    pub backend: Ip,
     /// Port of the backend.
     pub port: Be16,
     /// Zero.
-    pub pad: [u8; 2],
+    pub pad: [u8; 6],
 }
 
 /// Value of `UDP_ORIGIN`.
@@ -39,7 +39,7 @@ pub struct UdpOriginKey {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Origin {
     /// Address that was asked for.
-    pub addr: Ip4,
+    pub addr: Ip,
     /// Port that was asked for.
     pub port: Be16,
     /// Zero.

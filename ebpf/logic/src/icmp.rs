@@ -4,8 +4,7 @@
 use skep_abi::{Be16, Ip, Ip4, PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP};
 
 use crate::Malformed;
-use crate::node_port::opens_flow;
-use crate::packet::{IpHeader, Packet};
+use crate::packet::{IpHeader, Packet, opens_flow};
 
 /// Bytes of an ICMP header, before an error's packet.
 const HEADER_LEN: usize = 8;

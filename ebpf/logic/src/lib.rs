@@ -12,15 +12,15 @@ mod conntrack;
 mod flow;
 mod icmp;
 mod nat;
-mod node_port;
 mod packet;
 mod police;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod police_tests;
+mod reply;
 
-pub use affinity::choose_affine;
-pub use backend::{Choice, Picked, Tables, choose, choose_sticky, is_same, lookup};
+pub use affinity::{choose_affine, choose_for};
+pub use backend::{Choice, Last, Picked, Tables, choose, choose_sticky, is_same, is_service_address, lookup};
 pub use checksum::{Checksum, decrement_ttl};
 pub use conntrack::{
     CLOSING_TIMEOUT_S, DATAGRAM_TIMEOUT_S, ESTABLISHED_TIMEOUT_S, Flows, Held, Place, SYN_TIMEOUT_S, is_closing,
@@ -28,7 +28,9 @@ pub use conntrack::{
 };
 pub use flow::{Flow, Part};
 pub use icmp::{Embedded, Ends, embedded, ends, read_embedded};
-pub use nat::{Added, NatTable, Outbound, Outside, inbound, outbound};
-pub use node_port::{Forward, forward_keys, opens_flow};
-pub use packet::{ETH_LEN, Frame, HEADERS_LEN, HOP_LEN, IpHeader, Malformed, Packet, Ports, TCP_ACK, TCP_SYN};
+pub use nat::{Added, Has, NatTable, Opened, Outbound, Outside, current, forget, is_alike, open, outbound};
+pub use packet::{
+    ETH_LEN, Frame, HEADERS_LEN, HOP_LEN, IpHeader, Malformed, Packet, Ports, TCP_ACK, TCP_SYN, opens_flow,
+};
 pub use police::{End, NAMES_MAX, Policies, Verdict, evaluate, is_policed, is_related, police};
+pub use reply::{Cause, ERROR_V4_LEN, ERROR_V6_LEN, RESET_V4_LEN, RESET_V6_LEN, Reply, ReplyKind, refusal};

@@ -78,6 +78,8 @@ pub struct IpHeader {
     pub l4: usize,
     /// Whether it is a fragment, and so may lack the transport header.
     pub fragment: bool,
+    /// Whether nobody may make fragments of it: always so of IPv6.
+    pub unfragmented: bool,
 }
 
 /// Ports of a TCP or UDP header.
@@ -143,6 +145,7 @@ impl Frame {
         ip.hops = raw[22];
         ip.checksum = Be16::from_bytes([raw[24], raw[25]]);
         ip.l4 = ETH_LEN + words * 4;
+        ip.unfragmented = raw[20] & 0x40 != 0;
         ip.fragment = u16::from_be_bytes([raw[20], raw[21]]) & (FRAGMENT_OFFSET | MORE_FRAGMENTS) != 0;
         Ok(())
     }
@@ -194,6 +197,13 @@ impl IpHeader {
         let [a, b, c, d] = packet.load::<4>(self.l4).ok_or(Malformed)?;
         Ok(Some(Ports { src: Be16::from_bytes([a, b]), dst: Be16::from_bytes([c, d]), tcp_flags }))
     }
+}
+
+/// Whether a packet may begin a flow. TCP begins with SYN alone; a stray segment belongs to a flow that is forgotten, and is answered as
+/// one that nobody has heard of.
+#[inline(always)]
+pub fn opens_flow(ip: &IpHeader, ports: &Ports) -> bool {
+    ip.proto != PROTO_TCP || ports.tcp_flags & (TCP_SYN | TCP_ACK) == TCP_SYN
 }
 
 #[cfg(test)]

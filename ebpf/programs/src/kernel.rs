@@ -6,15 +6,16 @@ use aya_ebpf::{
     helpers::{bpf_get_netns_cookie, bpf_get_prandom_u32, bpf_ktime_get_ns, bpf_loop},
     programs::SockAddrContext,
 };
-use skep_abi::{Affinity, AffinityKey, BackendV4, CONFIG_DEBUG, Config, Ip4, Metric, SvcKeyV4, SvcV4};
+use skep_abi::{Affinity, AffinityKey, Backend, CONFIG_DEBUG, Config, Ip, Metric, Svc, SvcKey};
 use skep_logic::{Tables, is_same};
 
 use crate::DROP;
-use crate::maps::{AFFINITY, BACKENDS_V4, CONFIG, METRICS, NODE_ADDRS, SVC_V4};
+use crate::maps::{AFFINITY, BACKENDS, CONFIG, METRICS, NODE_ADDRS, SVC};
 
 /// The node's maps, seen from a socket or from a packet.
 pub struct Kernel {
     socket: Option<*mut c_void>,
+    inside: bool,
     pub(crate) from_stack: bool,
 }
 
@@ -22,13 +23,19 @@ impl Kernel {
     /// As a program at a socket sees them.
     #[inline(always)]
     pub fn at_socket(ctx: &SockAddrContext) -> Self {
-        Self { socket: Some(ctx.as_ptr()), from_stack: false }
+        Self { socket: Some(ctx.as_ptr()), inside: true, from_stack: false }
     }
 
     /// As a program on a link sees them: no packet that arrives there has a loopback address.
     #[inline(always)]
     pub const fn at_link() -> Self {
-        Self { socket: None, from_stack: false }
+        Self { socket: None, inside: false, from_stack: false }
+    }
+
+    /// As a program on a pod's link sees them.
+    #[inline(always)]
+    pub const fn at_pod() -> Self {
+        Self { socket: None, inside: true, from_stack: false }
     }
 
     /// Whether loopback is the node's here, and not a pod's.
@@ -42,19 +49,19 @@ impl Kernel {
 
 impl Tables for Kernel {
     #[inline(always)]
-    fn service(&self, key: &SvcKeyV4) -> Option<SvcV4> {
+    fn service(&self, key: &SvcKey) -> Option<Svc> {
         // SAFETY: the value is copied at once; a concurrent update of the element replaces it and frees the old one after a
         // grace period, which this program holds off.
-        unsafe { SVC_V4.get(key) }.copied()
+        unsafe { SVC.get(key) }.copied()
     }
 
     #[inline(always)]
-    fn backend(&self, row: u32) -> Option<BackendV4> {
-        BACKENDS_V4.get(row).copied()
+    fn backend(&self, row: u32) -> Option<Backend> {
+        BACKENDS.get(row).copied()
     }
 
     #[inline(always)]
-    fn find(&self, base: u32, count: u32, wanted: &BackendV4) -> Option<u32> {
+    fn find(&self, base: u32, count: u32, wanted: &Backend) -> Option<u32> {
         let mut search = Search { wanted: *wanted, base, found: 0 };
         // SAFETY: the callback matches the helper's signature, and the context lives on this stack until the call returns.
         unsafe { bpf_loop(count, visit as *mut c_void, (&raw mut search).cast(), 0) };
@@ -62,7 +69,7 @@ impl Tables for Kernel {
     }
 
     #[inline(always)]
-    fn is_node_address(&self, addr: Ip4) -> bool {
+    fn is_node_address(&self, addr: &Ip) -> bool {
         if addr.is_loopback() {
             return self.in_node_netns();
         }
@@ -77,7 +84,7 @@ impl Tables for Kernel {
 
     #[inline(always)]
     fn is_inside(&self) -> bool {
-        self.socket.is_some()
+        self.inside
     }
 
     #[inline(always)]
@@ -107,7 +114,7 @@ impl Tables for Kernel {
 /// A search for a backend in a list.
 #[repr(C)]
 struct Search {
-    wanted: BackendV4,
+    wanted: Backend,
     base: u32,
     /// The row and one more; 0 while it is not found.
     found: u32,
@@ -118,7 +125,7 @@ unsafe extern "C" fn visit(offset: u64, search: *mut Search) -> i64 {
     // SAFETY: the helper hands on the context that `find` gave it.
     let search = unsafe { &mut *search };
     let row = search.base.wrapping_add(offset as u32);
-    match BACKENDS_V4.get(row) {
+    match BACKENDS.get(row) {
         Some(backend) if is_same(backend, &search.wanted) => {
             search.found = row.wrapping_add(1);
             1

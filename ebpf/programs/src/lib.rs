@@ -2,6 +2,7 @@
 
 #![no_std]
 
+mod arrive;
 mod bind;
 mod endpoint;
 mod kernel;
@@ -9,20 +10,24 @@ mod maps;
 mod nat;
 mod packet;
 mod policing;
+mod reject;
 mod reverse;
 mod rewrite;
 mod route;
+mod serve;
 mod socket;
 
+pub use arrive::arrive;
 pub use bind::guard_node_port;
-pub use endpoint::{endpoint, remote, sent_by};
+pub use endpoint::{endpoint, note_translated, remote, sent_by};
 pub use kernel::{Kernel, config, count, debugging, refuse};
-pub use maps::{CT_V4, SOCK_ORIGIN, UDP_ORIGIN};
-pub use nat::{masquerade, unmasquerade};
+pub use maps::{SOCK_ORIGIN, UDP_ORIGIN};
+pub use nat::masquerade;
 pub use packet::{DROP, NEXT, Skb};
 pub use policing::{may_enter, may_pass};
 pub use reverse::reverse;
 pub use rewrite::Field;
+pub use serve::{NOT_SERVICE, TRANSLATED, is_here, serve};
 pub use socket::Call;
 
 #[cfg(target_arch = "bpf")]

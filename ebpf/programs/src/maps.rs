@@ -1,24 +1,26 @@
-//! The maps, as `skep-abi` describes them. All are pinned, so that every program and its successor share them, but for `FRAME`
-//! and `SCRATCH`.
+//! The maps, as `skep-abi` describes them. All are pinned, so that every program and its successor share them, but for those
+//! at the end, each a place of one CPU's.
 
 use aya_ebpf::{
     btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, SkStorage},
     macros::btf_map,
 };
 use skep_abi::{
-    Affinity, AffinityKey, BackendV4, Config, Counter, Ct, CtKey, CtKeyV4, CtV4, Endpoint, F_MMAPABLE, F_NO_PREALLOC,
-    FragmentKey, FragmentPorts, Ip, Ip4, Metric, NatFlow, NatKey, Origin, Peer, PolicyEpoch, PolicyKey, PolicyRow,
-    Remote, SockOrigin, SvcKeyV4, SvcV4, UdpOriginKey, size,
+    Affinity, AffinityKey, Backend, Config, Counter, Ct, CtKey, Endpoint, F_MMAPABLE, F_NO_PREALLOC, FragmentKey,
+    FragmentPorts, Ip, Metric, NatFlow, NatKey, Origin, Peer, PolicyEpoch, PolicyKey, PolicyRow, Remote, SockOrigin,
+    Source, Svc, SvcKey, UdpOriginKey, size,
 };
-use skep_logic::Frame;
+use skep_logic::{Frame, Reply};
 
 use crate::nat::Subject;
 use crate::policing::Scratch;
 
 #[btf_map]
-pub static SVC_V4: HashMap<SvcKeyV4, SvcV4, { size::SVC_V4 }> = HashMap::new();
+pub static SVC: HashMap<SvcKey, Svc, { size::SVC }> = HashMap::new();
 #[btf_map]
-pub static BACKENDS_V4: Array<BackendV4, { size::BACKENDS_V4 }, { F_MMAPABLE as usize }> = Array::new();
+pub static BACKENDS: Array<Backend, { size::BACKENDS }, { F_MMAPABLE as usize }> = Array::new();
+#[btf_map]
+pub static SOURCES: LpmTrie<Source, u32, { size::SOURCES }> = LpmTrie::new();
 #[btf_map]
 pub static SOCK_ORIGIN: SkStorage<SockOrigin> = SkStorage::new();
 #[btf_map]
@@ -32,9 +34,7 @@ pub static IPCACHE: LpmTrie<Ip, Remote, { size::IPCACHE }> = LpmTrie::new();
 #[btf_map]
 pub static NAT: LruHashMap<NatKey, NatFlow, { size::NAT }> = LruHashMap::new();
 #[btf_map]
-pub static CT_V4: LruHashMap<CtKeyV4, CtV4, { size::CT_V4 }> = LruHashMap::new();
-#[btf_map]
-pub static NODE_ADDRS: HashMap<Ip4, u32, { size::NODE_ADDRS }> = HashMap::new();
+pub static NODE_ADDRS: HashMap<Ip, u32, { size::NODE_ADDRS }> = HashMap::new();
 #[btf_map]
 pub static CONFIG: Array<Config, 1> = Array::new();
 #[btf_map]
@@ -62,3 +62,5 @@ pub static FRAME: PerCpuArray<Frame, 1> = PerCpuArray::new();
 /// What a translation looks at, for which the stack is too small. Nothing else runs on a CPU while a program on a link does.
 #[btf_map]
 pub static SUBJECT: PerCpuArray<Subject, 1> = PerCpuArray::new();
+#[btf_map]
+pub static REPLY: PerCpuArray<Reply, 1> = PerCpuArray::new();

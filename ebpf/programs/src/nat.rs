@@ -1,27 +1,44 @@
-//! Pods' flows that leave the cluster, under the node's address and back.
+//! Flows whose packets get another tuple: what of a packet is translated, and pods' flows that leave the cluster.
 
 use aya_ebpf::{
     bindings::BPF_NOEXIST,
     helpers::{bpf_get_prandom_u32, bpf_ktime_get_coarse_ns},
 };
-use skep_abi::{Be16, Config, Ip, Metric, NAT_EGRESS, NAT_INGRESS, NatFlow, NatKey};
+use skep_abi::{
+    Backend, Be16, Config, FragmentKey, FragmentPorts, Ip, Metric, NAT_FORWARD, NatFlow, NatKey, PROTO_TCP, PROTO_UDP,
+    Svc, SvcKey,
+};
 use skep_logic::{
-    Added, Embedded, Frame, IpHeader, Malformed, NatTable, Outbound, Outside, ends, inbound, outbound, read_embedded,
+    Added, ETH_LEN, Embedded, Frame, Has, IpHeader, Malformed, NatTable, Outbound, Outside, Packet as _, ends,
+    is_alike, outbound, read_embedded,
 };
 
-use crate::maps::{NAT, SUBJECT};
+use crate::maps::{FRAGMENTS, NAT, SUBJECT};
 use crate::{Field, NEXT, Skb, count, refuse};
 
 const EEXIST: i32 = -17;
+const FRAGMENT_OFFSET: u16 = 0x1fff;
 
 /// `NAT` in the kernel.
-struct Kernel;
+pub struct Flows;
 
-impl NatTable for Kernel {
+impl NatTable for Flows {
     #[inline(always)]
-    fn get(&self, key: &NatKey) -> Option<NatFlow> {
+    fn read(&self, key: &NatKey, into: &mut NatFlow) -> bool {
         // SAFETY: an element may be replaced by another while it is read; a packet then goes astray, and no memory does.
-        unsafe { NAT.get(key) }.copied()
+        let Some(held) = (unsafe { NAT.get(key) }) else { return false };
+        *into = *held;
+        true
+    }
+
+    #[inline(always)]
+    fn has(&self, key: &NatKey, flow: &NatFlow) -> Has {
+        // SAFETY: as above.
+        match unsafe { NAT.get(key) } {
+            None => Has::Nothing,
+            Some(held) if is_alike(held, flow) => Has::This,
+            Some(_) => Has::Other,
+        }
     }
 
     #[inline(always)]
@@ -72,16 +89,33 @@ fn outside(config: &Config, v4: bool) -> Option<Outside> {
 #[repr(C)]
 pub struct Subject {
     /// The tuple of the flow in the direction that the packet goes.
-    key: NatKey,
-    opens: bool,
+    pub key: NatKey,
+    /// What the packet gets.
+    pub flow: NatFlow,
+    /// The service that the packet is for, and its head.
+    pub service: SvcKey,
+    pub head: Svc,
+    /// The row of the backend that was chosen, and the backend.
+    pub row: u32,
+    pub backend: Backend,
+    /// The node's end, for flows that take a port.
+    pub outside: Outside,
+    /// Whether the backend is to see the client.
+    pub keep: bool,
+    /// Whether it may begin a flow.
+    pub opens: bool,
+    /// Whether there is a flow: that of `flow`.
+    pub known: bool,
     is_error: bool,
+    /// Whether it is a later fragment, which has no ports to write.
+    is_later: bool,
     /// The packet in an error.
     inner: Embedded,
 }
 
 /// Reads what is to be translated; `None` where nothing can be.
 #[inline(always)]
-fn subject<'a>(skb: &Skb<'_>, ip: &IpHeader, dir: u8) -> Result<Option<&'a Subject>, Malformed> {
+pub fn subject<'a>(skb: &Skb<'_>, ip: &IpHeader, dir: u8) -> Result<Option<&'a mut Subject>, Malformed> {
     let Some(subject) = SUBJECT.get_ptr_mut(0) else { return Ok(None) };
     // SAFETY: the row is this CPU's, and no other program runs on it until this one has ended.
     let subject = unsafe { &mut *subject };
@@ -92,7 +126,10 @@ fn subject<'a>(skb: &Skb<'_>, ip: &IpHeader, dir: u8) -> Result<Option<&'a Subje
 fn fill(skb: &Skb<'_>, ip: &IpHeader, dir: u8, subject: &mut Subject) -> Result<bool, Malformed> {
     let key = &mut subject.key;
     (key.src, key.dst, key.proto, key.dir) = (ip.src, ip.dst, ip.proto, dir);
-    subject.is_error = false;
+    (subject.is_error, subject.is_later) = (false, false);
+    if ip.fragment {
+        return fragment(skb, ip, subject);
+    }
     if let Some(ends) = ends(skb, ip)? {
         (key.src_port, key.dst_port, subject.opens) = (ends.src, ends.dst, ends.opens);
         return Ok(true);
@@ -108,16 +145,56 @@ fn fill(skb: &Skb<'_>, ip: &IpHeader, dir: u8, subject: &mut Subject) -> Result<
     Ok(true)
 }
 
+/// Of a datagram in parts, only the first says the ports: they are kept for the others. Fragments of IPv6 are not told apart.
+#[inline(never)]
+fn fragment(skb: &Skb<'_>, ip: &IpHeader, subject: &mut Subject) -> Result<bool, Malformed> {
+    if !ip.v4 || (ip.proto != PROTO_UDP && ip.proto != PROTO_TCP) {
+        return Ok(false);
+    }
+    let [a, b, c, d] = skb.load::<4>(ETH_LEN + 4).ok_or(Malformed)?;
+    let id = u32::from(u16::from_be_bytes([a, b]));
+    let key = FragmentKey { src: ip.src, dst: ip.dst, id, proto: ip.proto, pad: [0; 3] };
+    subject.is_later = u16::from_be_bytes([c, d]) & FRAGMENT_OFFSET != 0;
+    subject.opens = false;
+    if subject.is_later {
+        // SAFETY: the value is copied out at once.
+        let Some(ports) = (unsafe { FRAGMENTS.get(key) }).copied() else { return Ok(false) };
+        (subject.key.src_port, subject.key.dst_port) = (ports.src, ports.dst);
+        return Ok(true);
+    }
+    let [a, b, c, d] = skb.load::<4>(ip.l4).ok_or(Malformed)?;
+    let ports = FragmentPorts { src: Be16::from_bytes([a, b]), dst: Be16::from_bytes([c, d]) };
+    (subject.key.src_port, subject.key.dst_port) = (ports.src, ports.dst);
+    subject.opens = ip.proto == PROTO_UDP;
+    Ok(FRAGMENTS.insert(key, ports, 0).is_ok())
+}
+
+/// Gives a packet the tuple of its flow, as far as that differs.
+#[inline(always)]
+pub fn translate(skb: &Skb<'_>, ip: &IpHeader, subject: &Subject) -> Result<(), Malformed> {
+    let Subject { key, flow, .. } = subject;
+    if (flow.dst, flow.dst_port) != (key.dst, key.dst_port) {
+        write(skb, ip, subject, Field::Destination, &(flow.dst, flow.dst_port))?;
+    }
+    if (flow.src, flow.src_port) != (key.src, key.src_port) {
+        write(skb, ip, subject, Field::Source, &(flow.src, flow.src_port))?;
+    }
+    Ok(())
+}
+
 #[inline(always)]
 fn write(skb: &Skb<'_>, ip: &IpHeader, subject: &Subject, field: Field, new: &(Ip, Be16)) -> Result<(), Malformed> {
     if subject.is_error {
         return skb.rewrite_error(ip, &subject.inner, field, new);
     }
-    let (old, port) = match field {
-        Field::Source => (ip.src, subject.key.src_port),
-        Field::Destination => (ip.dst, subject.key.dst_port),
+    if subject.is_later {
+        return skb.rewrite_address(ip, field, &new.0);
+    }
+    let old = match field {
+        Field::Source => (subject.key.src, subject.key.src_port),
+        Field::Destination => (subject.key.dst, subject.key.dst_port),
     };
-    rewrite(skb, ip, field, &(old, port), new)
+    rewrite(skb, ip, field, &old, new)
 }
 
 #[inline(never)]
@@ -130,14 +207,14 @@ fn rewrite(skb: &Skb<'_>, ip: &IpHeader, field: Field, old: &(Ip, Be16), new: &(
 pub fn masquerade(skb: &Skb<'_>, frame: &Frame, config: &Config) -> Result<i32, Malformed> {
     let ip = &frame.ip;
     let Some(outside) = outside(config, ip.v4) else { return Ok(NEXT) };
-    let Some(subject) = subject(skb, ip, NAT_EGRESS)? else { return Ok(refuse(Metric::DropNatProtocol, skb.len())) };
+    let Some(subject) = subject(skb, ip, NAT_FORWARD)? else { return Ok(refuse(Metric::DropNatProtocol, skb.len())) };
     // An error about a packet that the pod cannot have got is none of ours.
     if subject.key.src != ip.src {
         return Ok(refuse(Metric::DropMalformed, skb.len()));
     }
-    match outbound(&Kernel, &subject.key, subject.opens, &outside) {
-        Outbound::As(addr, port) => {
-            write(skb, ip, subject, Field::Source, &(addr, port))?;
+    match outbound(&Flows, &subject.key, subject.opens, &outside, &mut subject.flow) {
+        Outbound::As(_, _) => {
+            translate(skb, ip, subject)?;
             count(Metric::MasqueradeForward, skb.len());
             Ok(NEXT)
         }
@@ -145,21 +222,4 @@ pub fn masquerade(skb: &Skb<'_>, frame: &Frame, config: &Config) -> Result<i32, 
         Outbound::NoPort => Ok(refuse(Metric::DropNatPorts, skb.len())),
         Outbound::Full => Ok(refuse(Metric::DropTableFull, skb.len())),
     }
-}
-
-/// Turns a packet that came to the node's address into the pod's that it is for; `false` where it is no pod's. Called rather than inlined,
-/// so that its stack is not added to that of node ports.
-#[inline(never)]
-pub fn unmasquerade(skb: &Skb<'_>, frame: &Frame, config: &Config) -> Result<bool, Malformed> {
-    let ip = &frame.ip;
-    let Some(outside) = outside(config, ip.v4).filter(|outside| outside.addr == ip.dst) else { return Ok(false) };
-    let Some(subject) = subject(skb, ip, NAT_INGRESS)? else { return Ok(false) };
-    let port = subject.key.dst_port.get();
-    if port < outside.port_min || port > outside.port_max || subject.key.dst != outside.addr {
-        return Ok(false);
-    }
-    let Some(to) = inbound(&Kernel, &subject.key) else { return Ok(false) };
-    write(skb, ip, subject, Field::Destination, &to)?;
-    count(Metric::MasqueradeReverse, skb.len());
-    Ok(true)
 }

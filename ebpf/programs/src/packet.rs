@@ -4,11 +4,11 @@ use aya_ebpf::{
     helpers::{bpf_redirect_neigh, bpf_redirect_peer, bpf_skb_load_bytes},
     programs::TcContext,
 };
-use skep_abi::{Endpoint, Mac};
+use skep_abi::{EP_TRANSLATED, Endpoint, Mac};
 use skep_logic::{Frame, Malformed, Packet};
 
 use crate::maps::FRAME;
-use crate::may_pass;
+use crate::{may_pass, reverse};
 
 /// The next program on the link decides, and after the last one the stack.
 pub const NEXT: i32 = -1;
@@ -46,7 +46,19 @@ impl Skb<'_> {
     /// Hands a packet that comes from no pod of this node to the pod behind an endpoint, if policy lets it.
     #[inline(always)]
     pub fn deliver(&self, frame: &Frame, endpoint: &Endpoint) -> Result<i32, Malformed> {
-        if may_pass(self, frame, None, Some(endpoint))? { self.hand_over(frame, endpoint) } else { Ok(DROP) }
+        if may_pass(self, frame, None, Some(endpoint))? { self.answer(frame, endpoint) } else { Ok(DROP) }
+    }
+
+    /// Hands a packet to a pod, as from the service that it had asked where the packet is such an answer.
+    #[inline(always)]
+    pub fn answer(&self, frame: &Frame, endpoint: &Endpoint) -> Result<i32, Malformed> {
+        if endpoint.flags & EP_TRANSLATED == 0 || reverse(self, frame)?.is_none() {
+            return self.hand_over(frame, endpoint);
+        }
+        match self.frame()? {
+            Some(frame) => self.hand_over(frame, endpoint),
+            None => Err(Malformed),
+        }
     }
 
     /// Hands the packet to the pod behind an endpoint, as a router would: one hop less, and new Ethernet addresses. A packet that has no

@@ -98,7 +98,7 @@ impl Policies for Kernel {
 
     #[inline(always)]
     fn is_node(&self, addr: &Ip) -> bool {
-        addr.mapped().is_some_and(|addr| self.is_node_address(addr))
+        self.is_node_address(addr)
     }
 
     #[inline(always)]

@@ -1,30 +1,21 @@
-//! Replies of a node port's backend, as if from the node.
+//! Answers of translated flows, as if from whom the question went to.
 
-use skep_abi::{CT_REVERSE, CtKeyV4, Metric};
-use skep_logic::{Frame, Malformed};
+use skep_abi::{Metric, NAT_REVERSE};
+use skep_logic::{Frame, Malformed, current};
 
-use crate::{CT_V4, Field, Skb, count};
+use crate::nat::{Flows, subject, translate};
+use crate::{Skb, count};
 
-/// Rewrites the source of a packet whose flow came through a node port, and gives back the link that the client is behind; `None` for any
-/// other packet.
+/// Translates a packet that answers to one that was, and gives back the link that the client is behind, 0 for a pod of this node; `None`
+/// for any other packet, which is left as it is.
 #[inline(never)]
 pub fn reverse(skb: &Skb<'_>, frame: &Frame) -> Result<Option<u32>, Malformed> {
-    if !frame.ip.v4 {
+    let Some(subject) = subject(skb, &frame.ip, NAT_REVERSE)? else { return Ok(None) };
+    if !current(&Flows, &subject.key, &mut subject.flow) {
         return Ok(None);
     }
-    let Some(ports) = frame.ip.ports(skb)? else { return Ok(None) };
-    let key = CtKeyV4 {
-        src: frame.ip.src.v4(),
-        dst: frame.ip.dst.v4(),
-        src_port: ports.src,
-        dst_port: ports.dst,
-        proto: frame.ip.proto,
-        dir: CT_REVERSE,
-        pad: [0; 2],
-    };
-    // SAFETY: the value is copied out at once.
-    let Some(flow) = (unsafe { CT_V4.get(key) }).copied() else { return Ok(None) };
-    skb.rewrite(&frame.ip, Field::Source, &(frame.ip.src, ports.src), &(flow.addr.into(), flow.port))?;
-    count(Metric::NodePortReverse, skb.len());
-    Ok(Some(flow.ifindex))
+    translate(skb, &frame.ip, subject)?;
+    let pods_own = subject.flow.service == 0;
+    count(if pods_own { Metric::MasqueradeReverse } else { Metric::NodePortReverse }, skb.len());
+    Ok(Some(subject.flow.ifindex))
 }

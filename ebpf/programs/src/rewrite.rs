@@ -74,6 +74,16 @@ impl Skb<'_> {
         self.0.store(place.port, &new.1.bytes(), 0).map_err(|_| Malformed)
     }
 
+    /// Rewrites one address of a packet that has no transport header.
+    #[inline(never)]
+    pub fn rewrite_address(&self, ip: &IpHeader, field: Field, new: &Ip) -> Result<(), Malformed> {
+        let old = match field {
+            Field::Source => &ip.src,
+            Field::Destination => &ip.dst,
+        };
+        self.set_address(address(ip.v4, field, ETH_LEN), ETH_LEN, old, new)
+    }
+
     /// Rewrites one end of an ICMP error and of the packet in it, which went the other way: its destination is `field` of the error
     /// turned round. The inner transport checksum stays as it was, since nobody verifies it and errors may cut it off.
     #[inline(never)]

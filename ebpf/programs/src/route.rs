@@ -11,10 +11,10 @@ use aya_ebpf::{
         bpf_skb_set_tunnel_key,
     },
 };
-use skep_abi::{Config, Ip, Metric, PROTO_TCP, TUNNEL_MAC};
+use skep_abi::{Config, Ip, Metric, PROTO_TCP, REMOTE_TUNNEL, TUNNEL_MAC};
 use skep_logic::{ETH_LEN, Frame, Malformed, Packet as _};
 
-use crate::{NEXT, Skb, count};
+use crate::{NEXT, Skb, count, remote};
 
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
@@ -25,6 +25,18 @@ const TUNNEL_TTL: u8 = 64;
 const FOR_THIS_HOST: u32 = 0;
 
 impl Skb<'_> {
+    /// Another node, or outside of the cluster.
+    #[inline(always)]
+    pub fn leave(&self, frame: &Frame, config: &Config) -> Result<i32, Malformed> {
+        if config.overlay != 0
+            && let Some(remote) = remote(&frame.ip.dst)
+            && remote.flags & REMOTE_TUNNEL != 0
+        {
+            return self.tunnel(frame, &remote.node, config);
+        }
+        self.route(frame, config)
+    }
+
     /// Sends the packet out of the node's link, to the next hop of its route. What has no such route, is too large for it or has no hop left
     /// goes to the stack, which has the right answer.
     #[inline(never)]
@@ -80,13 +92,19 @@ impl Skb<'_> {
         Ok((frame.ip.l4 - ETH_LEN + transport) as u16 + segment as u16)
     }
 
+    /// What a device takes, where the packet, or a segment of it, is larger.
+    #[inline(always)]
+    pub fn exceeds(&self, ifindex: u32) -> Option<u16> {
+        let mut mtu = 0;
+        // SAFETY: context and result are valid for the call.
+        let fits = unsafe { bpf_check_mtu(self.0.as_ptr(), ifindex, &raw mut mtu, 0, CHECK_SEGMENTS) } == 0;
+        if fits { None } else { Some(mtu as u16) }
+    }
+
     /// Sends the packet to a node through the tunnel; too large a one goes to the stack, which answers or cuts it.
     #[inline(never)]
     pub fn tunnel(&self, frame: &Frame, node: &Ip, config: &Config) -> Result<i32, Malformed> {
-        let mut mtu = 0;
-        // SAFETY: context and result are valid for the call.
-        let fits = unsafe { bpf_check_mtu(self.0.as_ptr(), config.overlay, &raw mut mtu, 0, CHECK_SEGMENTS) } == 0;
-        if !fits || !self.hop(frame, TUNNEL_MAC, TUNNEL_MAC)? {
+        if self.exceeds(config.overlay).is_some() || !self.hop(frame, TUNNEL_MAC, TUNNEL_MAC)? {
             count(Metric::PodToStack, self.len());
             return Ok(NEXT);
         }
@@ -113,8 +131,8 @@ impl Skb<'_> {
         Ok(unsafe { bpf_redirect(config.overlay, 0) as i32 })
     }
 
-    /// The network identifier that the packet came through the tunnel with.
-    #[inline(always)]
+    /// The network identifier that the packet came through the tunnel with. Called rather than inlined, for its stack.
+    #[inline(never)]
     pub fn tunnel_id(&self) -> Option<u32> {
         // SAFETY: the struct is made of integers, for which zero is a value.
         let mut key: bpf_tunnel_key = unsafe { core::mem::zeroed() };

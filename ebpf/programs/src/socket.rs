@@ -1,4 +1,4 @@
-//! Service translation at the socket: what the hooks of `cgroup_sock` do, for IPv4 and for IPv4 on IPv6 sockets.
+//! Service translation at the socket: what the hooks of `cgroup_sock` do, for sockets of either family.
 
 use aya_ebpf::{
     EbpfContext as _,
@@ -6,8 +6,8 @@ use aya_ebpf::{
     programs::SockAddrContext,
 };
 use aya_log_ebpf::info;
-use skep_abi::{Be16, Ip4, Metric, Origin, PROTO_TCP, PROTO_UDP, SockOrigin, UdpOriginKey};
-use skep_logic::{Choice, Picked, choose_affine, choose_sticky, lookup};
+use skep_abi::{Be16, Ip, Ip4, Metric, Origin, PROTO_TCP, PROTO_UDP, SockOrigin, UdpOriginKey};
+use skep_logic::{Choice, Last, Picked, choose_for, is_service_address, lookup};
 
 use crate::{Kernel, SOCK_ORIGIN, UDP_ORIGIN, count, debugging};
 
@@ -19,9 +19,6 @@ const REFUSE: i32 = 0;
 const ECONNREFUSED: i32 = 111;
 const IPPROTO_MPTCP: u32 = 262;
 
-/// Third word of an IPv4-mapped address (RFC 4291, 2.5.5.2), as it stands in memory.
-const MAPPED: u32 = 0xffff_u32.to_be();
-
 /// What an application asks of a socket. `V6` is an IPv6 one, which reaches IPv4 by mapped addresses.
 pub struct Call<'a, const V6: bool>(pub &'a SockAddrContext);
 
@@ -29,24 +26,27 @@ impl<const V6: bool> Call<'_, V6> {
     /// `connect`.
     #[inline(always)]
     pub fn connect(&self) -> i32 {
-        let kernel = Kernel::at_socket(self.0);
-        let (addr, port, proto) = self.asked();
-        let Some((key, head)) = lookup(&kernel, addr, port, proto) else {
-            self.forget();
-            return PASS;
-        };
-        match choose_affine(&kernel, &key, head, self.client()) {
-            Choice::Backend(picked) => {
-                self.store(origin(addr, port, &picked));
+        let asked = self.asked();
+        let mut pick = Pick::default();
+        match pick_backend(self.0, &asked, &Last::default(), &mut pick) {
+            Outcome::Backend => {
+                self.store(&asked, &pick);
+                if asked.proto == PROTO_UDP {
+                    // By its cookie, so that the socket is found when its backend is gone.
+                    let at = SockOrigin { backend: pick.addr, backend_port: pick.port, ..SockOrigin::default() };
+                    self.keep_earlier(&SockOrigin { addr: asked.addr, port: asked.port, service: pick.service, ..at });
+                }
                 count(Metric::Connect, 0);
-                self.redirect(&picked)
+                self.redirect(&asked, &pick)
             }
-            Choice::NotService => {
+            Outcome::NotService => {
                 self.forget();
                 PASS
             }
-            Choice::NoBackend(_) => self.refuse(Metric::DropNoBackend),
-            Choice::Raced(_) => self.refuse(Metric::DropBackendRace),
+            Outcome::OtherPort if !has_ports(asked.proto) => PASS,
+            Outcome::OtherPort => self.refuse(&asked, Metric::Rejected),
+            Outcome::NoBackend => self.refuse(&asked, Metric::DropNoBackend),
+            Outcome::Raced => self.refuse(&asked, Metric::DropBackendRace),
         }
     }
 
@@ -54,108 +54,92 @@ impl<const V6: bool> Call<'_, V6> {
     /// tracking.
     #[inline(always)]
     pub fn send(&self) -> i32 {
-        let kernel = Kernel::at_socket(self.0);
-        let (addr, port, _) = self.asked();
-        let Some((key, head)) = lookup(&kernel, addr, port, PROTO_UDP) else { return PASS };
-        let last = self.stored();
-        let choice = if last.service != 0 && (last.addr, last.port) == (addr, port) {
-            choose_sticky(&kernel, &key, head, (last.backend, last.backend_port), last.row)
-        } else {
-            choose_affine(&kernel, &key, head, self.client())
-        };
-        match choice {
-            Choice::Backend(picked) => {
-                let next = origin(addr, port, &picked);
-                if last != next {
-                    self.remember(&last, &next);
-                }
+        let asked = Asked { proto: PROTO_UDP, ..self.asked() };
+        let held = self.stored();
+        let known = held.service != 0 && held.addr == asked.addr && held.port == asked.port;
+        let last = Last { known, addr: held.backend, port: held.backend_port, row: held.row };
+        let mut pick = Pick::default();
+        match pick_backend(self.0, &asked, &last, &mut pick) {
+            Outcome::Backend => {
+                self.remember(&held, &asked, &pick);
                 count(Metric::SendMsg, 0);
-                self.redirect(&picked)
+                self.redirect(&asked, &pick)
             }
-            Choice::NotService => PASS,
-            Choice::NoBackend(_) => self.refuse(Metric::DropNoBackend),
-            Choice::Raced(_) => self.refuse(Metric::DropBackendRace),
+            Outcome::NotService => PASS,
+            Outcome::OtherPort => self.refuse(&asked, Metric::Rejected),
+            Outcome::NoBackend => self.refuse(&asked, Metric::DropNoBackend),
+            Outcome::Raced => self.refuse(&asked, Metric::DropBackendRace),
         }
     }
 
     /// `recvfrom` and `getpeername`: shows what was asked for instead of the backend that answers.
     #[inline(always)]
     pub fn show_origin(&self) -> i32 {
-        let (addr, port, proto) = self.asked();
+        let Asked { addr, port, proto } = self.asked();
         let last = self.stored();
-        if last.service != 0 && (last.backend, last.backend_port) == (addr, port) {
-            self.write(last.addr, last.port);
+        if last.service != 0 && last.backend == addr && last.backend_port == port {
+            self.write(&last.addr, last.port);
         } else if proto == PROTO_UDP {
             // SAFETY: the value is copied out at once.
             let earlier = unsafe { UDP_ORIGIN.get(self.udp_key(addr, port)) }.copied();
             if let Some(earlier) = earlier {
-                self.write(earlier.addr, earlier.port);
+                self.write(&earlier.addr, earlier.port);
             }
         }
         PASS
     }
 
-    /// Who calls, as session affinity tells clients apart: the network namespace.
+    /// Address, port and protocol in the call. Multipath TCP counts as TCP: each of its subflows is.
     #[inline(always)]
-    fn client(&self) -> u64 {
-        // SAFETY: the helper reads the context that it is given.
-        unsafe { bpf_get_netns_cookie(self.0.as_ptr()) }
-    }
-
-    /// Address, port and protocol in the call. An IPv6 address that maps none reads as 0.0.0.0, at which no service is. Multipath TCP
-    /// counts as TCP: each of its subflows is.
-    #[inline(always)]
-    fn asked(&self) -> (Ip4, Be16, u8) {
+    fn asked(&self) -> Asked {
         let sock = self.0.sock_addr;
         // SAFETY: the context is valid for the whole program.
         let (addr, port, protocol) = unsafe {
-            let addr = if !V6 {
-                (*sock).user_ip4
-            } else if (*sock).user_ip6[0] == 0 && (*sock).user_ip6[1] == 0 && (*sock).user_ip6[2] == MAPPED {
-                (*sock).user_ip6[3]
+            let addr = if V6 {
+                let [a, b, c, d] = [0, 1, 2, 3].map(|word| (&raw const (*sock).user_ip6[word]).read_volatile());
+                Ip::from_words([a, b, c, d])
             } else {
-                0
+                Ip::from_v4(Ip4::from_ne((*sock).user_ip4))
             };
             (addr, (*sock).user_port, (*sock).protocol)
         };
         let proto = if protocol == IPPROTO_MPTCP { PROTO_TCP } else { protocol as u8 };
-        (Ip4::from_ne(addr), Be16::from_ne(port), proto)
+        Asked { addr, port: Be16::from_ne(port), proto }
     }
 
     #[inline(always)]
-    fn write(&self, addr: Ip4, port: Be16) {
+    fn write(&self, addr: &Ip, port: Be16) {
         let sock = self.0.sock_addr;
         // SAFETY: the context is valid for the whole program, and these fields are writable at these hooks. A mapped address stays
-        // one: only its last word differs.
+        // one, since a service's backends are of its family.
         unsafe {
             if V6 {
-                (*sock).user_ip6[3] = addr.to_ne();
+                let words = addr.words();
+                (&raw mut (*sock).user_ip6[0]).write_volatile(words[0]);
+                (&raw mut (*sock).user_ip6[1]).write_volatile(words[1]);
+                (&raw mut (*sock).user_ip6[2]).write_volatile(words[2]);
+                (&raw mut (*sock).user_ip6[3]).write_volatile(words[3]);
             } else {
-                (*sock).user_ip4 = addr.to_ne();
+                (*sock).user_ip4 = addr.v4().to_ne();
             }
             (*sock).user_port = port.to_ne();
         }
     }
 
     #[inline(always)]
-    fn redirect(&self, picked: &Picked) -> i32 {
-        let backend = &picked.backend;
+    fn redirect(&self, asked: &Asked, pick: &Pick) -> i32 {
         if debugging() {
-            let (addr, port, _) = self.asked();
-            let (from, to) = (u32::from_be(addr.to_ne()), u32::from_be(backend.addr.to_ne()));
-            let (port, to_port) = (port.get(), backend.port.get());
-            info!(self.0, "service {} at {:i}:{} goes to {:i}:{}", backend.service, from, port, to, to_port);
+            tell_redirect(self.0, asked, pick);
         }
-        self.write(backend.addr, backend.port);
+        self.write(&pick.addr, pick.port);
         PASS
     }
 
     #[inline(always)]
-    fn refuse(&self, why: Metric) -> i32 {
+    fn refuse(&self, asked: &Asked, why: Metric) -> i32 {
         count(why, 0);
         if debugging() {
-            let (addr, port, _) = self.asked();
-            info!(self.0, "refused {:i}:{}, reason {}", u32::from_be(addr.to_ne()), port.get(), why as u32);
+            tell_refusal(self.0, asked, why as u32);
         }
         // SAFETY: the helper takes no pointer.
         unsafe { bpf_set_retval(-ECONNREFUSED) };
@@ -173,15 +157,16 @@ impl<const V6: bool> Call<'_, V6> {
         }
     }
 
-    /// A socket that gets no storage still reaches its backend; only its peer's name is then the backend's.
-    #[inline(always)]
-    fn store(&self, mut next: SockOrigin) {
-        let value = next;
+    /// A socket that gets no storage still reaches its backend; only its peer's name is then the backend's. Called rather than inlined, for
+    /// its stack.
+    #[inline(never)]
+    fn store(&self, asked: &Asked, pick: &Pick) {
+        let mut next = origin(asked, pick);
         // SAFETY: as for `stored`; the helper copies the initial value before it returns.
         unsafe {
             let slot = SOCK_ORIGIN.get_or_insert_ptr_mut(self.0, Some(&mut next));
             if !slot.is_null() {
-                *slot = value;
+                *slot = next;
             }
         }
     }
@@ -194,30 +179,128 @@ impl<const V6: bool> Call<'_, V6> {
 
     /// Keeps what a reply on an unconnected socket is to be shown as: the latest in the socket, the one before in the shared table.
     #[inline(always)]
-    fn remember(&self, last: &SockOrigin, next: &SockOrigin) {
-        if last.service != 0 && (last.backend, last.backend_port) != (next.backend, next.backend_port) {
-            let origin = Origin { addr: last.addr, port: last.port, pad: [0; 2], service: last.service };
-            let _ = UDP_ORIGIN.insert(self.udp_key(last.backend, last.backend_port), origin, 0);
+    fn remember(&self, held: &SockOrigin, asked: &Asked, pick: &Pick) {
+        let same_backend = held.backend == pick.addr && held.backend_port == pick.port;
+        let same = held.service == pick.service && held.addr == asked.addr && held.port == asked.port;
+        if same && same_backend && held.row == pick.row {
+            return;
         }
-        self.store(*next);
+        if held.service != 0 && !same_backend {
+            self.keep_earlier(held);
+        }
+        self.store(asked, pick);
+    }
+
+    /// Keeps an earlier translation, or that of a connected socket.
+    #[inline(never)]
+    fn keep_earlier(&self, held: &SockOrigin) {
+        let origin = Origin { addr: held.addr, port: held.port, pad: [0; 2], service: held.service };
+        let _ = UDP_ORIGIN.insert(self.udp_key(held.backend, held.backend_port), origin, 0);
     }
 
     #[inline(always)]
-    fn udp_key(&self, backend: Ip4, port: Be16) -> UdpOriginKey {
+    fn udp_key(&self, backend: Ip, port: Be16) -> UdpOriginKey {
         // SAFETY: the helper reads the context that it is given.
         let cookie = unsafe { bpf_get_socket_cookie(self.0.as_ptr()) };
-        UdpOriginKey { cookie, backend, port, pad: [0; 2] }
+        UdpOriginKey { cookie, backend, port, pad: [0; 6] }
+    }
+}
+
+/// Called rather than inlined, for its stack is large.
+#[inline(never)]
+fn tell_redirect(ctx: &SockAddrContext, asked: &Asked, pick: &Pick) {
+    if let (Some(addr), Some(to)) = (asked.addr.mapped(), pick.addr.mapped()) {
+        let (from, to) = (u32::from_be(addr.to_ne()), u32::from_be(to.to_ne()));
+        info!(ctx, "service {} at {:i}:{} goes to {:i}:{}", pick.service, from, asked.port.get(), to, pick.port.get());
+    } else {
+        info!(
+            ctx,
+            "service {} at {:i} port {} goes to {:i}",
+            pick.service,
+            asked.addr.0,
+            asked.port.get(),
+            pick.addr.0
+        );
+    }
+}
+
+/// As [`tell_redirect`].
+#[inline(never)]
+fn tell_refusal(ctx: &SockAddrContext, asked: &Asked, why: u32) {
+    if let Some(addr) = asked.addr.mapped() {
+        info!(ctx, "refused {:i}:{}, reason {}", u32::from_be(addr.to_ne()), asked.port.get(), why);
+    } else {
+        info!(ctx, "refused {:i} port {}, reason {}", asked.addr.0, asked.port.get(), why);
     }
 }
 
 #[inline(always)]
-fn origin(addr: Ip4, port: Be16, picked: &Picked) -> SockOrigin {
+fn origin(asked: &Asked, pick: &Pick) -> SockOrigin {
     SockOrigin {
-        addr,
-        backend: picked.backend.addr,
-        port,
-        backend_port: picked.backend.port,
-        service: picked.head.service,
-        row: picked.row,
+        addr: asked.addr,
+        backend: pick.addr,
+        port: asked.port,
+        backend_port: pick.port,
+        service: pick.service,
+        row: pick.row,
+    }
+}
+
+#[inline(always)]
+const fn has_ports(proto: u8) -> bool {
+    proto == PROTO_TCP || proto == PROTO_UDP
+}
+
+/// What a call asks for.
+#[repr(C)]
+struct Asked {
+    addr: Ip,
+    port: Be16,
+    proto: u8,
+}
+
+/// The backend that was chosen.
+#[repr(C)]
+#[derive(Default)]
+struct Pick {
+    addr: Ip,
+    port: Be16,
+    service: u32,
+    row: u32,
+}
+
+/// What a call is for.
+#[repr(u32)]
+enum Outcome {
+    /// A service: the backend that was chosen.
+    Backend,
+    /// No service's address.
+    NotService,
+    /// The address of a service, which does not have the port.
+    OtherPort,
+    /// A service without a backend.
+    NoBackend,
+    /// Every attempt met a row of another service.
+    Raced,
+}
+
+/// Chooses a backend for a call: the one that it has had while that is listed, or that of its network namespace where the service has
+/// affinity. Called rather than inlined, for its stack is large.
+#[inline(never)]
+fn pick_backend(ctx: &SockAddrContext, asked: &Asked, last: &Last, pick: &mut Pick) -> Outcome {
+    let kernel = Kernel::at_socket(ctx);
+    let Some((key, head)) = lookup(&kernel, asked.addr, asked.port, asked.proto) else {
+        return if is_service_address(&kernel, asked.addr) { Outcome::OtherPort } else { Outcome::NotService };
+    };
+    // SAFETY: the helper reads the context that it is given.
+    let client = Ip::of_cookie(unsafe { bpf_get_netns_cookie(ctx.as_ptr()) });
+    match choose_for(&kernel, &key, head, client, *last) {
+        Choice::Backend(Picked { row, backend, .. }) => {
+            *pick = Pick { addr: backend.addr, port: backend.port, service: backend.service, row };
+            Outcome::Backend
+        }
+        Choice::NotService => Outcome::NotService,
+        Choice::NoBackend(_) => Outcome::NoBackend,
+        Choice::Raced(_) => Outcome::Raced,
     }
 }

@@ -30,5 +30,5 @@ pub use name::{ObjectName, PortName};
 pub use node::{NodeSpec, Nodes};
 pub use policy::{Direction, PeerIds, Policed, PolicyDelta, PolicyModel, PolicyState, Ports, RowKey, Rule};
 pub use routing::{Hop, RemoteKind, RemoteSpec, RouteSpec, RoutingMode, RoutingSpec, plan_routing};
-pub use spec::{Backend, BackendState, Frontend, FrontendAddress, Protocol, Scope, ServiceSpec};
+pub use spec::{Backend, BackendState, Frontend, FrontendAddress, HealthCheck, Protocol, Scope, ServiceSpec};
 pub use traffic::NodeIdentity;

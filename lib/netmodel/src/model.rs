@@ -9,9 +9,9 @@ use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use crate::service::{Port, decode_service};
+use crate::service::{Decoded, Port, decode_service};
 use crate::slice::{Slice, decode_slice, service_of};
-use crate::spec::{Backend, Frontend, Scope, ServiceSpec};
+use crate::spec::{Backend, BackendState, Frontend, HealthCheck, Scope, ServiceSpec};
 use crate::traffic::{NodeIdentity, Place, Policy, select};
 use crate::{ObjectName, PortName};
 
@@ -19,12 +19,13 @@ use crate::{ObjectName, PortName};
 #[derive(Debug)]
 pub struct Model {
     node: NodeIdentity,
-    services: BTreeMap<ObjectName, Vec<Port>>,
+    services: BTreeMap<ObjectName, Decoded>,
     /// By Service, then by the slice's name.
     slices: BTreeMap<ObjectName, BTreeMap<String, Slice>>,
     /// The Service of each slice, since its label may change.
     slice_service: BTreeMap<ObjectName, ObjectName>,
     specs: BTreeMap<PortName, Arc<ServiceSpec>>,
+    health: BTreeMap<ObjectName, HealthCheck>,
 }
 
 /// A service port whose desired state changed.
@@ -41,6 +42,8 @@ pub enum Change {
 pub struct Outcome {
     /// Service ports that changed, sorted by name.
     pub changes: Vec<Change>,
+    /// Services whose answer to load balancers changed, to what; `None` where nobody asks any more.
+    pub health: Vec<(ObjectName, Option<HealthCheck>)>,
     /// Fields that could not be used.
     pub problems: Vec<Problem>,
 }
@@ -74,6 +77,7 @@ impl Model {
             slices: BTreeMap::new(),
             slice_service: BTreeMap::new(),
             specs: BTreeMap::new(),
+            health: BTreeMap::new(),
         }
     }
 
@@ -86,25 +90,25 @@ impl Model {
     pub fn upsert_service(&mut self, service: &Service) -> Outcome {
         let mut problems = Vec::new();
         let Some(name) = object_name("Service", &service.metadata, &mut problems) else {
-            return Outcome { changes: Vec::new(), problems };
+            return Outcome { problems, ..Outcome::default() };
         };
-        let ports = decode_service(service, &name, &mut problems);
-        self.services.insert(name.clone(), ports);
-        Outcome { changes: self.refresh(&name), problems }
+        let decoded = decode_service(service, &name, &mut problems);
+        self.services.insert(name.clone(), decoded);
+        Outcome { problems, ..self.refresh(&name) }
     }
 
     /// A Service is gone.
     pub fn remove_service(&mut self, namespace: &str, name: &str) -> Outcome {
         let name = ObjectName::new(namespace, name);
         self.services.remove(&name);
-        Outcome { changes: self.refresh(&name), problems: Vec::new() }
+        self.refresh(&name)
     }
 
     /// An EndpointSlice was added or changed.
     pub fn upsert_slice(&mut self, slice: &EndpointSlice) -> Outcome {
         let mut problems = Vec::new();
         let Some(name) = object_name("EndpointSlice", &slice.metadata, &mut problems) else {
-            return Outcome { changes: Vec::new(), problems };
+            return Outcome { problems, ..Outcome::default() };
         };
         let decoded = decode_slice(slice, &name, &self.node, &mut problems);
         let service = service_of(slice).map(|service| ObjectName::new(&name.namespace, service));
@@ -114,15 +118,15 @@ impl Model {
             self.slice_service.insert(name, service.clone());
             touched.insert(service);
         }
-        let changes = touched.iter().flat_map(|service| self.refresh(service)).collect();
-        Outcome { changes, problems }
+        let mut outcome = Outcome { problems, ..Outcome::default() };
+        touched.iter().for_each(|service| outcome.extend(self.refresh(service)));
+        outcome
     }
 
     /// An EndpointSlice is gone.
     pub fn remove_slice(&mut self, namespace: &str, name: &str) -> Outcome {
         let service = self.unlink_slice(&ObjectName::new(namespace, name));
-        let changes = service.map(|service| self.refresh(&service)).unwrap_or_default();
-        Outcome { changes, problems: Vec::new() }
+        service.map(|service| self.refresh(&service)).unwrap_or_default()
     }
 
     /// These are all Services there are, as after a watch that began anew.
@@ -169,12 +173,17 @@ impl Model {
     }
 
     /// Computes one Service's specs again, and says which of them differ.
-    fn refresh(&mut self, service: &ObjectName) -> Vec<Change> {
-        let ports = self.services.get(service).map(Vec::as_slice).unwrap_or_default();
+    fn refresh(&mut self, service: &ObjectName) -> Outcome {
+        let decoded = self.services.get(service);
+        let ports = decoded.map(|decoded| decoded.ports.as_slice()).unwrap_or_default();
         let slices = self.slices.get(service);
+        let check = decoded.and_then(|decoded| decoded.health_port).map(|port| {
+            let local: BTreeSet<IpAddr> = ports.iter().flat_map(|port| local_backends(port, slices)).collect();
+            HealthCheck { port, local: local.len() }
+        });
         let next: BTreeMap<PortName, ServiceSpec> =
             ports.iter().flat_map(|port| specs_of(port, slices)).map(|spec| (spec.name.clone(), spec)).collect();
-        let first = PortName { service: service.clone(), port: String::new(), external: false };
+        let first = PortName { service: service.clone(), port: String::new(), external: false, v6: false };
         let held = self.specs.range(first..).take_while(|(name, _)| name.service == *service);
         let gone: Vec<PortName> = held.map(|(name, _)| name).filter(|name| !next.contains_key(name)).cloned().collect();
         let mut changes = Vec::new();
@@ -190,7 +199,12 @@ impl Model {
             self.specs.insert(name, Arc::clone(&spec));
             changes.push(Change::Set(spec));
         }
-        changes
+        let held = match check {
+            Some(check) => self.health.insert(service.clone(), check),
+            None => self.health.remove(service),
+        };
+        let health = if held == check { Vec::new() } else { vec![(service.clone(), check)] };
+        Outcome { changes, health, problems: Vec::new() }
     }
 }
 
@@ -198,6 +212,7 @@ impl Outcome {
     /// Adds what followed from another object.
     pub fn extend(&mut self, other: Self) {
         self.changes.extend(other.changes);
+        self.health.extend(other.health);
         self.problems.extend(other.problems);
     }
 }
@@ -226,23 +241,43 @@ impl fmt::Display for Change {
     }
 }
 
-/// One list for all callers, or two where the traffic policies for those from inside and from outside differ.
-fn specs_of(port: &Port, slices: Option<&BTreeMap<String, Slice>>) -> Vec<ServiceSpec> {
-    // One backend may stand in several slices while it moves between them; its best state counts.
+/// The addresses of this node's backends that take new connections.
+fn local_backends(port: &Port, slices: Option<&BTreeMap<String, Slice>>) -> impl Iterator<Item = IpAddr> {
+    let best = backends_of(port, slices).into_values();
+    best.filter(|(backend, place)| backend.state == BackendState::Active && place.is_local())
+        .map(|(one, _)| one.address)
+}
+
+/// The backends of a port's family. One may stand in several slices while it moves between them; its best state counts.
+fn backends_of(port: &Port, slices: Option<&BTreeMap<String, Slice>>) -> BTreeMap<(IpAddr, u16), (Backend, Place)> {
     let mut best: BTreeMap<(IpAddr, u16), (Backend, Place)> = BTreeMap::new();
     for slice in slices.into_iter().flat_map(BTreeMap::values) {
-        for (backend, place) in slice.backends(&port.name.port, port.protocol) {
+        let all = slice.backends(&port.name.port, port.protocol);
+        for (backend, place) in all.filter(|(backend, _)| backend.address.is_ipv6() == port.name.v6) {
             let known = best.entry((backend.address, backend.port)).or_insert((backend, place));
             if backend.state < known.0.state {
                 *known = (backend, place);
             }
         }
     }
+    best
+}
+
+/// One list for all callers, or two where the traffic policies for those from inside and from outside differ.
+fn specs_of(port: &Port, slices: Option<&BTreeMap<String, Slice>>) -> Vec<ServiceSpec> {
+    let best = backends_of(port, slices);
     let spec = |external: bool, policy: Policy, frontends: Vec<Frontend>| {
         let mut backends = select(policy, best.values().copied());
         backends.sort_unstable();
-        let name = PortName { external, ..port.name.clone() };
-        ServiceSpec { name, protocol: port.protocol, frontends, backends, affinity_timeout_s: port.affinity_timeout_s }
+        ServiceSpec {
+            name: PortName { external, ..port.name.clone() },
+            protocol: port.protocol,
+            frontends,
+            elsewhere: backends.is_empty() && !best.is_empty(),
+            backends,
+            affinity_timeout_s: port.affinity_timeout_s,
+            sources: port.sources.clone(),
+        }
     };
     if port.internal == port.external || port.frontends.iter().all(|frontend| frontend.address.is_internal()) {
         return vec![spec(false, port.internal, port.frontends.clone())];

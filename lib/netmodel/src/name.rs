@@ -27,7 +27,7 @@ impl fmt::Display for ObjectName {
 }
 
 /// A list of backends of a Service's port; shown as `namespace/name:port`, or `namespace/name` where the port has no name, with
-/// ` (external)` behind it for callers from outside where those have a list of their own.
+/// ` (external)` behind it for callers from outside where those have a list of their own, and ` (IPv6)` for that family.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct PortName {
     /// The Service.
@@ -36,6 +36,8 @@ pub struct PortName {
     pub port: String,
     /// Whether the list is for callers from outside the cluster alone, as its traffic policies differ.
     pub external: bool,
+    /// Whether the list is of IPv6 addresses: each family that a Service has is balanced on its own.
+    pub v6: bool,
 }
 
 impl fmt::Display for PortName {
@@ -44,6 +46,7 @@ impl fmt::Display for PortName {
         if !self.port.is_empty() {
             write!(f, ":{}", self.port)?;
         }
-        f.write_str(if self.external { " (external)" } else { "" })
+        f.write_str(if self.external { " (external)" } else { "" })?;
+        f.write_str(if self.v6 { " (IPv6)" } else { "" })
     }
 }

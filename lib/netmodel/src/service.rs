@@ -1,8 +1,7 @@
 //! A Service, as far as a node translates it.
 
-use std::net::IpAddr;
-
-use k8s_openapi::api::core::v1::{Service, ServicePort};
+use ipnet::IpNet;
+use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 
 use crate::model::Problem;
 use crate::spec::{Frontend, FrontendAddress, Protocol, Scope};
@@ -15,39 +14,49 @@ const SERVICE_PROXY_NAME: &str = "service.kubernetes.io/service-proxy-name";
 /// Affinity time-out where the Service has affinity and names none, in seconds.
 const AFFINITY_TIMEOUT_DEFAULT_S: u32 = 10_800;
 
-/// A port of a Service without its backends.
+/// A Service without its backends.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Decoded {
+    /// Its ports, once for each family that it has.
+    pub(crate) ports: Vec<Port>,
+    /// Where a load balancer asks whether this node has backends.
+    pub(crate) health_port: Option<u16>,
+}
+
+/// A port of a Service, in one family.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Port {
     pub(crate) name: PortName,
     pub(crate) protocol: Protocol,
     pub(crate) frontends: Vec<Frontend>,
     pub(crate) affinity_timeout_s: u32,
+    /// Who may call the load balancer's addresses; empty for everyone.
+    pub(crate) sources: Vec<IpNet>,
     /// Where callers inside the cluster are sent.
     pub(crate) internal: Policy,
     /// Where callers from outside are sent.
     pub(crate) external: Policy,
 }
 
-/// The ports that a node translates: none for headless and `ExternalName` Services, and for those of another proxy.
-pub(crate) fn decode_service(service: &Service, name: &ObjectName, problems: &mut Vec<Problem>) -> Vec<Port> {
-    let Some(spec) = &service.spec else { return Vec::new() };
+/// What a node translates: nothing for headless and `ExternalName` Services, and for those of another proxy.
+pub(crate) fn decode_service(service: &Service, name: &ObjectName, problems: &mut Vec<Problem>) -> Decoded {
+    let Some(spec) = &service.spec else { return Decoded::default() };
     let foreign = service.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(SERVICE_PROXY_NAME));
     if foreign || spec.type_.as_deref() == Some("ExternalName") {
-        return Vec::new();
+        return Decoded::default();
     }
-    let mut addresses = Vec::new();
+    let mut addresses: Vec<FrontendAddress> = Vec::new();
     let listed = spec.cluster_ips.as_deref().filter(|ips| !ips.is_empty());
     let single = spec.cluster_ip.as_slice();
     for (index, text) in listed.unwrap_or(single).iter().enumerate() {
         match text.parse() {
-            Ok(address) => addresses.push(address),
-            Err(_) if text.is_empty() || text == "None" => return Vec::new(),
+            Ok(address) => addresses.push(FrontendAddress::Ip(address)),
+            Err(_) if text.is_empty() || text == "None" => return Decoded::default(),
             Err(_) => problems.push(Problem::new("Service", name, format!("spec.clusterIPs[{index}]"), text)),
         }
     }
-    if addresses.is_empty() {
-        return Vec::new();
-    }
+    let has = |v4: bool| addresses.iter().any(|address| address.ip().is_some_and(|ip| ip.is_ipv4() == v4));
+    let families: Vec<bool> = [true, false].into_iter().filter(|&v4| has(v4)).collect();
     let affinity_timeout_s = match spec.session_affinity.as_deref() {
         Some("ClientIP") => spec
             .session_affinity_config
@@ -57,64 +66,101 @@ pub(crate) fn decode_service(service: &Service, name: &ObjectName, problems: &mu
             .unwrap_or(AFFINITY_TIMEOUT_DEFAULT_S),
         _ => 0,
     };
-    let external = external_addresses(service, name, problems);
-    let internal = Policy::of(spec.internal_traffic_policy.as_deref());
-    let policy = Policy::of(spec.external_traffic_policy.as_deref());
-    let ports = spec.ports.iter().flatten().enumerate();
-    ports
-        .filter_map(|(index, port)| {
-            let mut decoded = decode_port(port, index, name, problems)?;
-            let number = port_number(port.port, format!("spec.ports[{index}].port"), name, problems)?;
-            decoded.frontends.extend(addresses.iter().map(|&ip| Frontend {
-                address: FrontendAddress::Ip(ip),
-                port: number,
-                scope: Scope::External,
-            }));
-            let outside = external.iter().map(|&ip| Frontend {
-                address: FrontendAddress::External(ip),
-                port: number,
-                scope: Scope::External,
+    addresses.extend(external_addresses(spec, service, name, problems));
+    let (mut sources, open) = source_ranges(spec, name, problems);
+    if !open {
+        // Served, these addresses would be open to those whom a range was meant to keep out.
+        addresses.retain(|address| !matches!(address, FrontendAddress::Balancer(_)));
+        sources.clear();
+    }
+    let mut ports = Vec::new();
+    for (index, port) in spec.ports.iter().flatten().enumerate() {
+        let Some(decoded) = decode_port(port, index, name, problems) else { continue };
+        let Some(number) = port_number(port.port, format!("spec.ports[{index}].port"), name, problems) else {
+            continue;
+        };
+        for &v4 in &families {
+            let own = addresses.iter().filter(|address| address.ip().is_some_and(|ip| ip.is_ipv4() == v4));
+            let own = own.map(|&address| Frontend { address, port: number, scope: Scope::External });
+            let mut frontends: Vec<Frontend> = decoded.frontends.iter().copied().chain(own).collect();
+            frontends.sort_unstable();
+            frontends.dedup();
+            ports.push(Port {
+                name: PortName { v6: !v4, ..decoded.name.clone() },
+                frontends,
+                affinity_timeout_s,
+                sources: sources.iter().copied().filter(|range| range.addr().is_ipv4() == v4).collect(),
+                internal: Policy::of(spec.internal_traffic_policy.as_deref()),
+                external: Policy::of(spec.external_traffic_policy.as_deref()),
+                protocol: decoded.protocol,
             });
-            decoded.frontends.extend(outside);
-            decoded.frontends.sort_unstable();
-            decoded.frontends.dedup();
-            Some(Port { affinity_timeout_s, internal, external: policy, ..decoded })
-        })
-        .collect()
+        }
+    }
+    Decoded { ports, health_port: health_port(spec, name, problems) }
+}
+
+/// Where a load balancer asks, for Services that keep to the node that a packet came to.
+fn health_port(spec: &ServiceSpec, name: &ObjectName, problems: &mut Vec<Problem>) -> Option<u16> {
+    let asked =
+        spec.type_.as_deref() == Some("LoadBalancer") && spec.external_traffic_policy.as_deref() == Some("Local");
+    let number = spec.health_check_node_port.filter(|&number| asked && number != 0)?;
+    port_number(number, "spec.healthCheckNodePort".to_owned(), name, problems)
+}
+
+/// The prefixes that may call a load balancer's addresses, none for everyone; and `false` where one cannot be read.
+fn source_ranges(spec: &ServiceSpec, name: &ObjectName, problems: &mut Vec<Problem>) -> (Vec<IpNet>, bool) {
+    let mut ranges = Vec::new();
+    let mut whole = true;
+    if spec.type_.as_deref() == Some("LoadBalancer") {
+        for (index, text) in spec.load_balancer_source_ranges.iter().flatten().enumerate() {
+            match text.trim().parse::<IpNet>() {
+                Ok(range) => ranges.push(range.trunc()),
+                Err(_) => {
+                    let field = format!("spec.loadBalancerSourceRanges[{index}]");
+                    problems.push(Problem::new("Service", name, field, text));
+                    whole = false;
+                }
+            }
+        }
+    }
+    ranges.sort_unstable();
+    ranges.dedup();
+    if ranges.iter().any(|range| range.prefix_len() == 0) && ranges.iter().all(|range| range.prefix_len() == 0) {
+        ranges.clear();
+    }
+    (ranges, whole)
 }
 
 /// External IPs and the load balancer's addresses, of those whose mode is that the node serves them.
-fn external_addresses(service: &Service, name: &ObjectName, problems: &mut Vec<Problem>) -> Vec<IpAddr> {
-    let Some(spec) = &service.spec else { return Vec::new() };
-    let listed = spec.external_ips.iter().flatten().enumerate();
-    let mut texts: Vec<(String, &str)> =
-        listed.map(|(index, text)| (format!("spec.externalIPs[{index}]"), text.as_str())).collect();
-    if spec.type_.as_deref() == Some("LoadBalancer") {
-        let closed = spec.load_balancer_source_ranges.iter().flatten().find(|range| !is_everyone(range));
-        if let Some(range) = closed {
-            // Served, these addresses would be open to all.
-            problems.push(Problem::new("Service", name, "spec.loadBalancerSourceRanges".to_owned(), range));
-        } else {
-            let status = service.status.as_ref().and_then(|status| status.load_balancer.as_ref());
-            let ingress = status.and_then(|balancer| balancer.ingress.as_ref()).into_iter().flatten().enumerate();
-            let served = ingress.filter(|(_, ingress)| matches!(ingress.ip_mode.as_deref(), None | Some("VIP")));
-            texts.extend(served.filter_map(|(index, ingress)| {
-                Some((format!("status.loadBalancer.ingress[{index}].ip"), ingress.ip.as_deref()?))
-            }));
+fn external_addresses(
+    spec: &ServiceSpec,
+    service: &Service,
+    name: &ObjectName,
+    problems: &mut Vec<Problem>,
+) -> Vec<FrontendAddress> {
+    let mut addresses = Vec::new();
+    for (index, text) in spec.external_ips.iter().flatten().enumerate() {
+        match text.parse() {
+            Ok(address) => addresses.push(FrontendAddress::External(address)),
+            Err(_) => problems.push(Problem::new("Service", name, format!("spec.externalIPs[{index}]"), text)),
         }
     }
-    let mut addresses = Vec::new();
-    for (field, text) in texts {
+    if spec.type_.as_deref() != Some("LoadBalancer") {
+        return addresses;
+    }
+    let status = service.status.as_ref().and_then(|status| status.load_balancer.as_ref());
+    let ingress = status.and_then(|balancer| balancer.ingress.as_ref()).into_iter().flatten().enumerate();
+    for (index, ingress) in ingress.filter(|(_, one)| matches!(one.ip_mode.as_deref(), None | Some("VIP"))) {
+        let Some(text) = ingress.ip.as_deref() else { continue };
         match text.parse() {
-            Ok(address) => addresses.push(address),
-            Err(_) => problems.push(Problem::new("Service", name, field, text)),
+            Ok(address) => addresses.push(FrontendAddress::Balancer(address)),
+            Err(_) => {
+                let field = format!("status.loadBalancer.ingress[{index}].ip");
+                problems.push(Problem::new("Service", name, field, text));
+            }
         }
     }
     addresses
-}
-
-fn is_everyone(range: &str) -> bool {
-    matches!(range.trim(), "0.0.0.0/0" | "::/0")
 }
 
 /// Name, protocol and node port.
@@ -133,10 +179,16 @@ fn decode_port(port: &ServicePort, index: usize, name: &ObjectName, problems: &m
     let frontends =
         node_port.map(|port| Frontend { address: FrontendAddress::Node, port, scope: Scope::External }).into_iter();
     Some(Port {
-        name: PortName { service: name.clone(), port: port.name.clone().unwrap_or_default(), external: false },
+        name: PortName {
+            service: name.clone(),
+            port: port.name.clone().unwrap_or_default(),
+            external: false,
+            v6: false,
+        },
         protocol,
         frontends: frontends.collect(),
         affinity_timeout_s: 0,
+        sources: Vec::new(),
         internal: Policy::default(),
         external: Policy::default(),
     })

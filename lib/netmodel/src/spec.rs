@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use serde::Serialize;
 
 use crate::PortName;
@@ -20,6 +21,20 @@ pub struct ServiceSpec {
     pub backends: Vec<Backend>,
     /// Session affinity by client address: its time-out in seconds, 0 for none.
     pub affinity_timeout_s: u32,
+    /// Whether there is no backend here for the reason alone that policy leaves out those of other nodes: packets are dropped then, so
+    /// that a load balancer tries another node, and not refused.
+    pub elsewhere: bool,
+    /// Who may call it from outside at its load balancer's addresses, sorted; empty for everyone.
+    pub sources: Vec<IpNet>,
+}
+
+/// What a load balancer asks a node about a Service: whether it has backends of its own (`healthCheckNodePort`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// The port that it asks at.
+    pub port: u16,
+    /// Backends on this node that take new connections.
+    pub local: usize,
 }
 
 /// Transport protocol of a service port that the node translates.
@@ -48,9 +63,11 @@ pub struct Frontend {
 pub enum FrontendAddress {
     /// An address of the Service's own, for callers inside the cluster.
     Ip(IpAddr),
-    /// An address at which callers outside the cluster reach it: an external IP, or one of its load balancer's.
+    /// An address at which callers outside the cluster reach it: an external IP.
     External(IpAddr),
-    /// Every address of the node: a node port.
+    /// An address of its load balancer, which may be closed to some.
+    Balancer(IpAddr),
+    /// Every address of the node of the list's family: a node port.
     Node,
 }
 
@@ -58,6 +75,14 @@ impl FrontendAddress {
     /// Whether callers inside the cluster alone have it.
     pub fn is_internal(self) -> bool {
         matches!(self, Self::Ip(_))
+    }
+
+    /// The address; `None` for a node port.
+    pub fn ip(self) -> Option<IpAddr> {
+        match self {
+            Self::Ip(ip) | Self::External(ip) | Self::Balancer(ip) => Some(ip),
+            Self::Node => None,
+        }
     }
 }
 
@@ -102,11 +127,9 @@ impl fmt::Display for Protocol {
 
 impl fmt::Display for Frontend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.address {
-            FrontendAddress::Ip(ip) | FrontendAddress::External(ip) => {
-                std::net::SocketAddr::new(ip, self.port).fmt(f)?;
-            }
-            FrontendAddress::Node => write!(f, "node:{}", self.port)?,
+        match self.address.ip() {
+            Some(ip) => std::net::SocketAddr::new(ip, self.port).fmt(f)?,
+            None => write!(f, "node:{}", self.port)?,
         }
         f.write_str(if self.scope == Scope::Internal { " inside" } else { "" })
     }

@@ -41,6 +41,10 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    pub(crate) fn is_local(&self) -> bool {
+        self.local
+    }
+
     pub(crate) fn of(endpoint: &Endpoint, node: &NodeIdentity) -> Self {
         let hints = endpoint.hints.as_ref();
         let zones = hints.and_then(|hints| hints.for_zones.as_deref()).filter(|zones| !zones.is_empty());

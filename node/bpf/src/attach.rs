@@ -12,12 +12,13 @@ use crate::pin::Pins;
 use crate::{Error, sys};
 
 /// Programs at the node's cgroup, with their `bpf_attach_type`.
-const AT_CGROUP: [(&str, u32); 9] = [
+const AT_CGROUP: [(&str, u32); 10] = [
     ("connect4", 10),
     ("connect6", 11),
     ("post_bind4", 12),
     ("post_bind6", 13),
     ("sendmsg4", 14),
+    ("sendmsg6", 15),
     ("recvmsg4", 19),
     ("recvmsg6", 20),
     ("getpeername4", 29),

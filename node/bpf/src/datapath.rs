@@ -1,6 +1,6 @@
 //! A node's datapath.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::Flock;
 use skep_abi::{
-    ABI_VERSION, BACKENDS_V4, CONFIG_DEBUG, CT_V4, Config, IPCACHE, Ip, MapSpec, NAME_SERVICE, NAMES, NAT, Name,
-    NameKey, OVERLAY_VNI, SVC_V4,
+    ABI_VERSION, BACKENDS, Backend, CONFIG_DEBUG, Config, EP_EGRESS, EP_INGRESS, IPCACHE, Ip, MapSpec, NAME_SERVICE,
+    NAMES, NAT, Name, NameKey, OVERLAY_VNI, SVC,
 };
 use skep_datapath::{Full, Limits, Plan, Tables};
 use skep_netmodel::{Change, RemoteSpec, ServiceSpec};
@@ -23,7 +23,7 @@ use crate::inspect::Inspector;
 use crate::load::Programs;
 use crate::mapped::MappedRows;
 use crate::pin::Pins;
-use crate::{DebugLines, EndpointSpec, Error, attach, endpoint, probe, remote, sys};
+use crate::{DebugLines, EndpointSpec, Error, GoneBackend, attach, endpoint, probe, remote, sys};
 
 /// What a node's datapath is to be.
 #[derive(Clone, Debug)]
@@ -38,6 +38,8 @@ pub struct Options {
     pub overlay: Option<String>,
     /// How pods' packets leave the cluster.
     pub masquerade: Masquerade,
+    /// The node's address of each family, in whose place clients' packets go on to backends of other nodes.
+    pub addresses: Vec<IpAddr>,
     /// Node ports.
     pub node_ports: RangeInclusive<u16>,
     /// Sizes of maps that are created; an adopted map keeps its own.
@@ -62,8 +64,6 @@ pub struct Sizes {
     pub backends: u32,
     /// Translated flows, both directions counted.
     pub flows: u32,
-    /// Masqueraded flows, both directions counted.
-    pub masqueraded: u32,
     /// Prefixes of the cluster: each node's pods and addresses.
     pub prefixes: u32,
 }
@@ -86,6 +86,8 @@ pub(crate) struct State {
     config: Config,
     /// `EP_*` flags of endpoints, by address, whether they are there or not yet.
     pub(crate) policed: HashMap<IpAddr, u32>,
+    /// Datagram backends that went since they were last asked for.
+    gone: HashSet<GoneBackend>,
 }
 
 /// What a change of the service tables took.
@@ -110,6 +112,7 @@ impl Options {
             link: None,
             overlay: None,
             masquerade: Masquerade::default(),
+            addresses: Vec::new(),
             node_ports: 30_000..=32_767,
             sizes: Sizes::default(),
         }
@@ -126,23 +129,16 @@ impl Default for Masquerade {
 
 impl Default for Sizes {
     fn default() -> Self {
-        Self {
-            services: SVC_V4.entries,
-            backends: BACKENDS_V4.entries,
-            flows: CT_V4.entries,
-            masqueraded: NAT.entries,
-            prefixes: IPCACHE.entries,
-        }
+        Self { services: SVC.entries, backends: BACKENDS.entries, flows: NAT.entries, prefixes: IPCACHE.entries }
     }
 }
 
 impl Sizes {
     pub(crate) fn of(&self, spec: &MapSpec) -> u32 {
         match spec.name {
-            name if name == SVC_V4.name => self.services,
-            name if name == BACKENDS_V4.name => self.backends,
-            name if name == CT_V4.name => self.flows,
-            name if name == NAT.name => self.masqueraded,
+            name if name == SVC.name => self.services,
+            name if name == BACKENDS.name => self.backends,
+            name if name == NAT.name => self.flows,
             name if name == IPCACHE.name => self.prefixes,
             name if name == NAMES.name => self.services.saturating_mul(2).max(spec.entries),
             _ => spec.entries,
@@ -241,7 +237,7 @@ impl Datapath {
     ///
     /// # Errors
     /// A map cannot be written.
-    pub fn set_node_addresses(&self, addresses: &[Ipv4Addr]) -> Result<(), Error> {
+    pub fn set_node_addresses(&self, addresses: &[IpAddr]) -> Result<(), Error> {
         let _one_at_a_time = self.state();
         let table = &self.inspector.maps.node_addresses;
         for &address in addresses {
@@ -276,6 +272,12 @@ impl Datapath {
         DebugLines::follow(info.id, &self.following)
     }
 
+    /// The datagram backends that services have lost since the last call, by changes that are in the kernel: what to give to
+    /// [`Inspector::destroy_stale_sockets`].
+    pub fn take_gone(&self) -> HashSet<GoneBackend> {
+        std::mem::take(&mut self.state().gone)
+    }
+
     /// The kernel's tables.
     pub fn inspect(&self) -> &Inspector {
         &self.inspector
@@ -297,9 +299,12 @@ impl Datapath {
             planned => planned?,
         };
         if let Err(error) = write(&mut state.rows, &self.inspector, &plan) {
-            *state = restore(&self.pins, &self.inspector, state.config)?;
+            let gone = std::mem::take(&mut state.gone);
+            *state = State { gone, ..restore(&self.pins, &self.inspector, state.config)? };
             return Err(error);
         }
+        let gone = |row: &Backend| GoneBackend { service: row.service, addr: row.addr, port: row.port };
+        state.gone.extend(plan.gone.iter().map(gone));
         Ok(Applied {
             ops: plan.ops(),
             rows: plan.rows.iter().map(|(_, list)| list.len()).sum(),
@@ -313,13 +318,19 @@ impl Datapath {
 fn write(rows: &mut MappedRows, inspector: &Inspector, plan: &Plan) -> Result<(), Error> {
     let maps = &inspector.maps;
     let key = |id| NameKey { kind: NAME_SERVICE, id };
+    // A set: the value says nothing.
+    let sources: Vec<_> = plan.sources.iter().map(|&source| (source, 0)).collect();
     let names: Vec<_> = plan.names.iter().map(|(id, name)| (key(*id), Name::new(name))).collect();
     maps.names.put_all(&names)?;
     for (base, list) in &plan.rows {
         rows.store(*base, list);
     }
+    maps.sources.put_all(&sources)?;
     maps.services.put_all(&plan.heads)?;
     maps.services.delete_all(&plan.removed_heads)?;
+    for source in &plan.removed_sources {
+        maps.sources.delete(source)?;
+    }
     let unnamed: Vec<_> = plan.removed_names.iter().map(|&id| key(id)).collect();
     for key in unnamed {
         maps.names.delete(&key)?;
@@ -337,13 +348,15 @@ fn reclaim(tables: &mut Tables) -> Result<(), Error> {
 fn restore(pins: &Pins, inspector: &Inspector, config: Config) -> Result<State, Error> {
     // A list that was given up just before is not in the dump, and a reader may still be at it.
     sys::grace_period().context(|| "wait for a grace period".to_owned())?;
-    let backends = pins.require_map(&BACKENDS_V4)?;
-    let info: sys::MapInfo = sys::info(backends.as_fd()).context(|| "inspect map BACKENDS_V4".to_owned())?;
+    let backends = pins.require_map(&BACKENDS)?;
+    let info: sys::MapInfo = sys::info(backends.as_fd()).context(|| "inspect map BACKENDS".to_owned())?;
     let rows = MappedRows::new(backends.as_fd(), info.max_entries, true)?;
-    let limits = Limits { heads: inspector.maps.services.info()?.max_entries, rows: info.max_entries };
+    let (heads, sources) = (inspector.maps.services.info()?.max_entries, inspector.maps.sources.info()?.max_entries);
+    let limits = Limits { heads, rows: info.max_entries, sources };
     let endpoints = inspector.maps.endpoints.dump()?.into_iter();
-    let policed = endpoints.map(|(address, endpoint)| (address.into(), endpoint.flags)).collect();
-    Ok(State { tables: Tables::restore(limits, &inspector.dump()?), rows, config, policed })
+    let policed =
+        endpoints.map(|(address, endpoint)| (address.into(), endpoint.flags & (EP_INGRESS | EP_EGRESS))).collect();
+    Ok(State { tables: Tables::restore(limits, &inspector.dump()?), rows, config, policed, gone: HashSet::new() })
 }
 
 fn write_config(
@@ -352,8 +365,9 @@ fn write_config(
     (link, overlay): (Option<u32>, Option<u32>),
 ) -> Result<Config, Error> {
     let (node_ports, masquerade) = (&options.node_ports, &options.masquerade);
-    let outside =
-        |v4: bool| masquerade.addresses.iter().find(|one| one.is_ipv4() == v4).map_or(Ip::NONE, |&one| one.into());
+    let first = |addresses: &[IpAddr], v4: bool| {
+        addresses.iter().find(|one| one.is_ipv4() == v4).map_or(Ip::NONE, |&one| one.into())
+    };
     let held = inspector.maps.config.get(&0)?.unwrap_or_default();
     if held.abi != 0 && held.abi != ABI_VERSION {
         return Err(Error::Incompatible {
@@ -375,8 +389,10 @@ fn write_config(
         overlay: overlay.unwrap_or(0),
         vni: OVERLAY_VNI,
         pad: 0,
-        masquerade_v4: outside(true),
-        masquerade_v6: outside(false),
+        masquerade_v4: first(&masquerade.addresses, true),
+        masquerade_v6: first(&masquerade.addresses, false),
+        node_v4: first(&options.addresses, true),
+        node_v6: first(&options.addresses, false),
     };
     inspector.maps.config.put(&0, &config)?;
     Ok(config)

@@ -1,15 +1,15 @@
 //! What the kernel holds, for people and for comparison: read from the pins, never from a daemon's memory.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::os::fd::AsFd as _;
 use std::path::Path;
 
 use skep_abi::{
-    BACKENDS_V4, BLOCKS, BlockPrefix, CONFIG, CT, CT_BRIEF, CT_SHARE, CT_V4, Config, Counter, Ct, CtKey, CtKeyV4, CtV4,
-    ENDPOINTS, Endpoint, IDENTITIES, IPCACHE, Ip, Ip4, MAPS, METRICS, Mac, MapKind, MapSpec, Metric, NAME_ENDPOINT,
-    NAME_SERVICE, NAMES, NAT, NODE_ADDRS, Name, NameKey, NatFlow, NatKey, POLICY, POLICY_STATE, Peer, PolicyEpoch,
-    PolicyPrefix, PolicyRow, PrefixKey, Remote, SVC_V4, SvcKeyV4, SvcV4,
+    BACKENDS, BLOCKS, BlockPrefix, CONFIG, CT, CT_BRIEF, CT_SHARE, Config, Counter, Ct, CtKey, ENDPOINTS, Endpoint,
+    IDENTITIES, IPCACHE, Ip, MAPS, METRICS, Mac, MapKind, MapSpec, Metric, NAME_ENDPOINT, NAME_SERVICE, NAMES, NAT,
+    NODE_ADDRS, Name, NameKey, NatFlow, NatKey, Origin, POLICY, POLICY_STATE, Peer, PolicyEpoch, PolicyPrefix,
+    PolicyRow, PrefixKey, Remote, SOURCES, SVC, SourcePrefix, Svc, SvcKey, UDP_ORIGIN, UdpOriginKey,
 };
 use skep_datapath::{Dump, ServiceRow, decode_services};
 
@@ -23,14 +23,14 @@ use crate::{Error, sys};
 /// The maps that user space reads and writes.
 #[derive(Debug)]
 pub(crate) struct Maps {
-    pub(crate) services: Table<SvcKeyV4, SvcV4>,
+    pub(crate) services: Table<SvcKey, Svc>,
+    pub(crate) sources: Table<SourcePrefix, u32>,
     pub(crate) endpoints: Table<Ip, Endpoint>,
     pub(crate) ipcache: Table<PrefixKey, Remote>,
     nat: Table<NatKey, NatFlow>,
-    pub(crate) node_addresses: Table<Ip4, u32>,
+    pub(crate) node_addresses: Table<Ip, u32>,
     pub(crate) config: Table<u32, Config>,
     pub(crate) names: Table<NameKey, Name>,
-    pub(crate) flows: Table<CtKeyV4, CtV4>,
     pub(crate) identities: Table<Ip, Peer>,
     pub(crate) blocks: Table<BlockPrefix, u32>,
     pub(crate) policy: Table<PolicyPrefix, PolicyRow>,
@@ -39,6 +39,7 @@ pub(crate) struct Maps {
     pub(crate) ct_brief: Table<CtKey, Ct>,
     pub(crate) ct_share: Table<u32, u32>,
     metrics: Table<u32, Counter>,
+    pub(crate) udp_origin: Table<UdpOriginKey, Origin>,
 }
 
 /// A node's datapath as it is in the kernel, with or without a daemon.
@@ -128,14 +129,14 @@ impl Inspector {
     pub fn open(pin_dir: &Path) -> Result<Self, Error> {
         let pins = Pins::new(pin_dir);
         let maps = Maps {
-            services: Table::new(pins.require_map(&SVC_V4)?, SVC_V4),
+            services: Table::new(pins.require_map(&SVC)?, SVC),
+            sources: Table::new(pins.require_map(&SOURCES)?, SOURCES),
             endpoints: Table::new(pins.require_map(&ENDPOINTS)?, ENDPOINTS),
             ipcache: Table::new(pins.require_map(&IPCACHE)?, IPCACHE),
             nat: Table::new(pins.require_map(&NAT)?, NAT),
             node_addresses: Table::new(pins.require_map(&NODE_ADDRS)?, NODE_ADDRS),
             config: Table::new(pins.require_map(&CONFIG)?, CONFIG),
             names: Table::new(pins.require_map(&NAMES)?, NAMES),
-            flows: Table::new(pins.require_map(&CT_V4)?, CT_V4),
             identities: Table::new(pins.require_map(&IDENTITIES)?, IDENTITIES),
             blocks: Table::new(pins.require_map(&BLOCKS)?, BLOCKS),
             policy: Table::new(pins.require_map(&POLICY)?, POLICY),
@@ -144,20 +145,22 @@ impl Inspector {
             ct_brief: Table::new(pins.require_map(&CT_BRIEF)?, CT_BRIEF),
             ct_share: Table::new(pins.require_map(&CT_SHARE)?, CT_SHARE),
             metrics: Table::new(pins.require_map(&METRICS)?, METRICS),
+            udp_origin: Table::new(pins.require_map(&UDP_ORIGIN)?, UDP_ORIGIN),
         };
         Ok(Self { pins, maps })
     }
 
     /// The service tables as they are, undecoded.
     pub(crate) fn dump(&self) -> Result<Dump, Error> {
-        let backends = self.pins.require_map(&BACKENDS_V4)?;
-        let info: sys::MapInfo = sys::info(backends.as_fd()).context(|| "inspect map BACKENDS_V4".to_owned())?;
+        let backends = self.pins.require_map(&BACKENDS)?;
+        let info: sys::MapInfo = sys::info(backends.as_fd()).context(|| "inspect map BACKENDS".to_owned())?;
         // Heads before rows: a list that a head names is complete when the head can be read.
         let heads = self.maps.services.dump()?;
         let end = heads.iter().map(|(_, head)| list_end(head)).max().unwrap_or(0);
         let rows = MappedRows::new(backends.as_fd(), info.max_entries, false)?.load(end);
         let names = self.names(NAME_SERVICE)?.into_iter().collect();
-        Ok(Dump { heads, rows, names })
+        let sources = self.maps.sources.dump()?.into_iter().map(|(source, _)| source).collect();
+        Ok(Dump { heads, rows, names, sources })
     }
 
     /// Service heads with their backends, sorted by name.
@@ -166,7 +169,7 @@ impl Inspector {
     /// A map cannot be read.
     pub fn services(&self) -> Result<Vec<ServiceRow>, Error> {
         let pods: HashMap<IpAddr, String> = self.endpoints()?.into_iter().map(|row| (row.address, row.pod)).collect();
-        Ok(decode_services(&self.dump()?, |address| pods.get(&address.into()).cloned()))
+        Ok(decode_services(&self.dump()?, |address| pods.get(&address).cloned()))
     }
 
     /// Endpoints of this node, a row for each of their addresses, sorted by them.
@@ -197,8 +200,8 @@ impl Inspector {
     ///
     /// # Errors
     /// The map cannot be read.
-    pub fn node_addresses(&self) -> Result<Vec<Ipv4Addr>, Error> {
-        let mut addresses: Vec<Ipv4Addr> =
+    pub fn node_addresses(&self) -> Result<Vec<IpAddr>, Error> {
+        let mut addresses: Vec<IpAddr> =
             self.maps.node_addresses.dump()?.into_iter().map(|(address, _)| address.into()).collect();
         addresses.sort_unstable();
         Ok(addresses)
@@ -257,11 +260,11 @@ impl Inspector {
         let info: sys::MapInfo = sys::info(fd.as_fd()).context(|| format!("inspect map {}", spec.name))?;
         let maps = &self.maps;
         let entries = match spec.name {
-            name if name == SVC_V4.name => Some(maps.services.dump()?.len()),
+            name if name == SVC.name => Some(maps.services.dump()?.len()),
             name if name == ENDPOINTS.name => Some(maps.endpoints.dump()?.len()),
             name if name == NODE_ADDRS.name => Some(maps.node_addresses.dump()?.len()),
             name if name == NAMES.name => Some(maps.names.dump()?.len()),
-            name if name == CT_V4.name => Some(maps.flows.dump()?.len()),
+            name if name == SOURCES.name => Some(maps.sources.dump()?.len()),
             name if name == IDENTITIES.name => Some(maps.identities.dump()?.len()),
             name if name == BLOCKS.name => Some(maps.blocks.dump()?.len()),
             name if name == POLICY.name => Some(maps.policy.dump()?.len()),
@@ -269,7 +272,7 @@ impl Inspector {
             name if name == CT_BRIEF.name => Some(maps.ct_brief.dump()?.len()),
             name if name == NAT.name => Some(maps.nat.dump()?.len()),
             name if name == IPCACHE.name => Some(maps.ipcache.dump()?.len()),
-            name if name == BACKENDS_V4.name => Some(self.rows_in_use()?),
+            name if name == BACKENDS.name => Some(self.rows_in_use()?),
             _ => None,
         };
         Ok(MapRow {
@@ -294,7 +297,7 @@ impl Inspector {
 }
 
 /// The row after a head's list.
-fn list_end(head: &SvcV4) -> u32 {
+fn list_end(head: &Svc) -> u32 {
     head.base.saturating_add(head.active).saturating_add(head.terminating)
 }
 

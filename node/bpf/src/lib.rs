@@ -25,6 +25,7 @@ mod pin;
 mod policy;
 mod probe;
 mod remote;
+mod sockets;
 mod sys;
 mod table;
 
@@ -37,3 +38,4 @@ pub use inspect::{CounterRow, EndpointRow, Inspector, MapRow, ProgramRow};
 pub use pin::{detach_all, pin_dir};
 pub use remote::RemoteRow;
 pub use skep_abi::{OVERLAY_VNI, TUNNEL_PORT};
+pub use sockets::GoneBackend;

@@ -20,6 +20,7 @@ const OBJECTS: [(&str, &[u8], &[&str]); 6] = [
             "connect4",
             "connect6",
             "sendmsg4",
+            "sendmsg6",
             "recvmsg4",
             "recvmsg6",
             "getpeername4",

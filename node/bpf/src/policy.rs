@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Instant;
 
-use skep_abi::{Endpoint, Ip, NAME_POLICY, Name, NameKey, PolicyEpoch};
+use skep_abi::{EP_EGRESS, EP_INGRESS, Endpoint, Ip, NAME_POLICY, Name, NameKey, PolicyEpoch};
 use skep_datapath::{
     Difference, FlowEntry, IdentityEntry, PolicyDump, PolicyEntry, PolicyPlan, decode_flow, decode_identities,
     decode_policy, fits, verify_policy, verify_services,
@@ -15,6 +15,9 @@ use crate::datapath::State;
 use crate::flows::now_s;
 use crate::inspect::Maps;
 use crate::{Applied, Datapath, Error, Inspector};
+
+/// The flags that policy sets; others are the programs' own.
+const POLICED: u32 = EP_INGRESS | EP_EGRESS;
 
 impl Datapath {
     /// Carries out a change of policy; `state` is what follows from it.
@@ -115,7 +118,7 @@ impl Inspector {
             rows: maps.policy.dump()?.into_iter().collect(),
             peers: peers.map(|(address, peer)| (address, (peer.identity, peer.namespace))).collect(),
             blocks: maps.blocks.dump()?.into_iter().collect(),
-            endpoints: endpoints.map(|(address, endpoint)| (IpAddr::from(address), endpoint.flags)).collect(),
+            endpoints: endpoints.map(|(address, endpoint)| (IpAddr::from(address), endpoint.flags & POLICED)).collect(),
         })
     }
 
@@ -146,6 +149,7 @@ fn write(state: &mut State, maps: &Maps, plan: &PolicyPlan) -> Result<(), Error>
         state.policed.insert(address, flags);
         let slot = Ip::from(address);
         if let Some(held) = maps.endpoints.get(&slot)? {
+            let flags = flags | held.flags & !POLICED;
             maps.endpoints.put(&slot, &Endpoint { flags, ..held })?;
         }
     }

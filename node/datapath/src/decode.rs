@@ -1,24 +1,24 @@
 //! Rows of the kernel's tables for people, with names joined.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use serde::Serialize;
 use skep_abi::{
-    BACKEND_TERMINATING, BackendV4, PROTO_SCTP, PROTO_TCP, PROTO_UDP, SCOPE_INTERNAL, SVC_EXTERNAL, SVC_NODE_PORT,
-    SvcKeyV4, SvcV4,
+    BACKEND_TERMINATING, Backend, Ip, PROTO_SCTP, PROTO_TCP, PROTO_UDP, SCOPE_INTERNAL, SVC_ADDRESS, SVC_EXTERNAL,
+    SVC_NODE_PORT, SVC_SOURCES, Source, Svc, SvcKey,
 };
 
 use crate::Dump;
 
-/// A head of `SVC_V4` with its list.
+/// A head of `SVC` with its list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ServiceRow {
     /// `namespace/name:port`; empty where the kernel has no name for the id.
     pub name: String,
     /// Service id.
     pub id: u32,
-    /// Service address; 0.0.0.0 for a node port.
-    pub address: Ipv4Addr,
+    /// Service address; 0.0.0.0 or :: for a node port.
+    pub address: IpAddr,
     /// Service port.
     pub port: u16,
     /// `TCP`, `UDP` or a protocol number.
@@ -35,11 +35,13 @@ pub struct ServiceRow {
     pub terminating: u32,
     /// Session affinity time-out in seconds; 0 is none.
     pub affinity_timeout_s: u32,
+    /// Prefixes of the callers outside that may have it, sorted; empty for everyone.
+    pub sources: Vec<String>,
     /// Its list.
     pub backends: Vec<BackendRow>,
 }
 
-/// A row of `BACKENDS_V4`.
+/// A row of `BACKENDS`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct BackendRow {
     /// Number of the row.
@@ -49,7 +51,7 @@ pub struct BackendRow {
     /// Name of that service; empty where unknown.
     pub service: String,
     /// Backend address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Backend port.
     pub port: u16,
     /// `TCP`, `UDP` or a protocol number.
@@ -61,24 +63,29 @@ pub struct BackendRow {
 }
 
 /// The service tables, sorted by name, address and port; `pod` names the pod of this node that has an address.
-pub fn decode_services(dump: &Dump, pod: impl Fn(Ipv4Addr) -> Option<String>) -> Vec<ServiceRow> {
+pub fn decode_services(dump: &Dump, pod: impl Fn(IpAddr) -> Option<String>) -> Vec<ServiceRow> {
     let names: std::collections::HashMap<u32, &str> =
         dump.names.iter().map(|(id, name)| (*id, name.as_str())).collect();
     let name = |id: u32| names.get(&id).copied().unwrap_or_default().to_owned();
     let mut rows: Vec<ServiceRow> = dump
         .heads
         .iter()
+        .filter(|(_, head)| head.flags & SVC_ADDRESS == 0)
         .map(|(key, head)| {
             let list = (head.base..).zip(dump.list(head));
             let backends = list.map(|(row, backend)| decode_backend(row, backend, name(backend.service), &pod));
-            decode_head(key, head, name(head.service), backends.collect())
+            let mut row = decode_head(key, head, name(head.service), backends.collect());
+            if head.flags & SVC_SOURCES != 0 {
+                row.sources = decode_sources(head.service, dump);
+            }
+            row
         })
         .collect();
     rows.sort_by(|a, b| (&a.name, a.address, a.port, &a.protocol).cmp(&(&b.name, b.address, b.port, &b.protocol)));
     rows
 }
 
-fn decode_head(key: &SvcKeyV4, head: &SvcV4, name: String, backends: Vec<BackendRow>) -> ServiceRow {
+fn decode_head(key: &SvcKey, head: &Svc, name: String, backends: Vec<BackendRow>) -> ServiceRow {
     ServiceRow {
         name,
         id: head.service,
@@ -95,16 +102,26 @@ fn decode_head(key: &SvcKeyV4, head: &SvcV4, name: String, backends: Vec<Backend
         active: head.active,
         terminating: head.terminating,
         affinity_timeout_s: head.affinity_timeout_s,
+        sources: Vec::new(),
         backends,
     }
 }
 
-fn decode_backend(
-    row: u32,
-    backend: &BackendV4,
-    service: String,
-    pod: &impl Fn(Ipv4Addr) -> Option<String>,
-) -> BackendRow {
+/// The prefixes of a service; of an IPv4 one, without the bits that all have.
+fn decode_sources(service: u32, dump: &Dump) -> Vec<String> {
+    let own = dump.sources.iter().filter(|source| source.key.service == service);
+    let mut texts: Vec<String> = own
+        .map(|source| {
+            let address = IpAddr::from(source.key.addr);
+            let mapped = if address.is_ipv4() { Ip::MAPPED_BITS } else { 0 };
+            format!("{address}/{}", source.bits.saturating_sub(Source::SERVICE_BITS + mapped))
+        })
+        .collect();
+    texts.sort_unstable();
+    texts
+}
+
+fn decode_backend(row: u32, backend: &Backend, service: String, pod: &impl Fn(IpAddr) -> Option<String>) -> BackendRow {
     let address = backend.addr.into();
     BackendRow {
         row,

@@ -12,6 +12,7 @@
 //! * a plan is made as a whole or not at all: a table that is too small is found out before anything is written ([`Full`]);
 //! * [`Tables::restore`] from the kernel's content yields what had been planned, so that a restart changes nothing.
 
+mod addresses;
 mod decode;
 mod plan;
 mod policy;

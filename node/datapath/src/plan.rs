@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use skep_abi::{BackendV4, SvcKeyV4, SvcV4};
+use skep_abi::{Backend, SourcePrefix, Svc, SvcKey};
 
 use crate::Range;
 
@@ -12,13 +12,19 @@ pub struct Plan {
     /// Names of new services, by id.
     pub names: Vec<(u32, String)>,
     /// Rows of the backend table, each list from its first row on. No reader can see them before the heads are written.
-    pub rows: Vec<(u32, Vec<BackendV4>)>,
+    pub rows: Vec<(u32, Vec<Backend>)>,
+    /// Prefixes of callers to write, before the heads that ask for them.
+    pub sources: Vec<SourcePrefix>,
     /// Heads to write, each replaced as a whole.
-    pub heads: Vec<(SvcKeyV4, SvcV4)>,
+    pub heads: Vec<(SvcKey, Svc)>,
     /// Heads to delete.
-    pub removed_heads: Vec<SvcKeyV4>,
+    pub removed_heads: Vec<SvcKey>,
+    /// Prefixes of callers to delete.
+    pub removed_sources: Vec<SourcePrefix>,
     /// Ids whose names are no longer needed.
     pub removed_names: Vec<u32>,
+    /// Datagram backends that their services have no more, each with its service's id: sockets connected to them speak into the void.
+    pub gone: Vec<Backend>,
     /// Ranges that are free a grace period after the heads were written; [`crate::Tables`] keeps account of them.
     pub retired: Vec<Range>,
 }
@@ -27,7 +33,8 @@ impl Plan {
     /// Number of elements to write or delete.
     pub fn ops(&self) -> usize {
         let rows: usize = self.rows.iter().map(|(_, rows)| rows.len()).sum();
-        self.names.len() + rows + self.heads.len() + self.removed_heads.len() + self.removed_names.len()
+        let sources = self.sources.len() + self.removed_sources.len();
+        self.names.len() + rows + sources + self.heads.len() + self.removed_heads.len() + self.removed_names.len()
     }
 
     /// Whether there is nothing to do.
@@ -47,7 +54,14 @@ impl fmt::Display for Plan {
                 writeln!(f, "row {row} {}:{} of {}{state}", backend.addr, backend.port, backend.service)?;
             }
         }
+        for source in &self.sources {
+            writeln!(f, "source {} of {}", source.key.addr, source.key.service)?;
+        }
         for (key, head) in &self.heads {
+            if head.flags & skep_abi::SVC_ADDRESS != 0 {
+                writeln!(f, "address {}", key.addr)?;
+                continue;
+            }
             writeln!(
                 f,
                 "head {}:{}/{} service {} rows {}+{}+{}",
@@ -55,7 +69,14 @@ impl fmt::Display for Plan {
             )?;
         }
         for key in &self.removed_heads {
+            if *key == SvcKey::address(key.addr) {
+                writeln!(f, "delete address {}", key.addr)?;
+                continue;
+            }
             writeln!(f, "delete {}:{}/{}", key.addr, key.port, key.proto)?;
+        }
+        for source in &self.removed_sources {
+            writeln!(f, "delete source {} of {}", source.key.addr, source.key.service)?;
         }
         for id in &self.removed_names {
             writeln!(f, "unname {id}")?;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use skep_abi::{BackendV4, SvcKeyV4, SvcV4};
+use skep_abi::{Backend, SVC_ADDRESS, SourcePrefix, Svc, SvcKey};
 
 use crate::tables::{Held, Ids};
 use crate::{Limits, Range, Tables};
@@ -10,17 +10,19 @@ use crate::{Limits, Range, Tables};
 /// The kernel's content.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Dump {
-    /// `SVC_V4`.
-    pub heads: Vec<(SvcKeyV4, SvcV4)>,
-    /// `BACKENDS_V4`, from row 0 on, at least as far as the heads' lists reach.
-    pub rows: Vec<BackendV4>,
+    /// `SVC`.
+    pub heads: Vec<(SvcKey, Svc)>,
+    /// `BACKENDS`, from row 0 on, at least as far as the heads' lists reach.
+    pub rows: Vec<Backend>,
     /// Names of service ids.
     pub names: Vec<(u32, String)>,
+    /// `SOURCES`.
+    pub sources: Vec<SourcePrefix>,
 }
 
 impl Dump {
     /// The rows of a head's list; empty where the table ends before.
-    pub fn list(&self, head: &SvcV4) -> &[BackendV4] {
+    pub fn list(&self, head: &Svc) -> &[Backend] {
         let range = range_of(head);
         let end = range.base as usize + range.len as usize;
         self.rows.get(range.base as usize..end).unwrap_or_default()
@@ -38,31 +40,32 @@ impl Tables {
             let name = if seen.insert(name) { name.clone() } else { lost(*id) };
             names.insert(*id, name);
         }
-        let mut by_id: BTreeMap<u32, BTreeMap<SvcKeyV4, SvcV4>> =
-            names.keys().map(|&id| (id, BTreeMap::new())).collect();
+        let mut by_id: BTreeMap<u32, BTreeMap<SvcKey, Svc>> = names.keys().map(|&id| (id, BTreeMap::new())).collect();
         for (key, head) in &dump.heads {
-            tables.heads.insert(*key, head.service);
+            if head.flags & SVC_ADDRESS != 0 {
+                tables.addresses.adopt(key.addr);
+                continue;
+            }
+            tables.own(*key, head.service, head.flags);
             by_id.entry(head.service).or_default().insert(*key, *head);
         }
         let mut reserved: BTreeSet<Range> = BTreeSet::new();
         for (&id, heads) in &by_id {
-            let held = tables.adopt(id, heads, dump, &mut reserved);
+            let mut held = tables.adopt(id, heads, dump, &mut reserved);
+            held.sources = dump.sources.iter().filter(|source| source.key.service == id).copied().collect();
             let name = names.remove(&id).unwrap_or_else(|| lost(id));
             tables.services.insert(name, held);
         }
         let last = by_id.last_key_value().map_or(0, |(&id, _)| id);
         let free = (1..=last).filter(|id| !by_id.contains_key(id)).collect();
         tables.ids = Ids { free, next: last };
+        tables.sources = dump.sources.len();
+        tables.lost_sources =
+            dump.sources.iter().filter(|source| !by_id.contains_key(&source.key.service)).copied().collect();
         tables
     }
 
-    fn adopt(
-        &mut self,
-        id: u32,
-        heads: &BTreeMap<SvcKeyV4, SvcV4>,
-        dump: &Dump,
-        reserved: &mut BTreeSet<Range>,
-    ) -> Held {
+    fn adopt(&mut self, id: u32, heads: &BTreeMap<SvcKey, Svc>, dump: &Dump, reserved: &mut BTreeSet<Range>) -> Held {
         let mut ranges = Vec::new();
         for head in heads.values() {
             let range = range_of(head);
@@ -71,16 +74,16 @@ impl Tables {
             }
         }
         let Some((range, list)) = ranges.pop() else {
-            return Held { id, range: Range::default(), older: Vec::new(), rows: Vec::new(), heads: heads.clone() };
+            return Held { id, heads: heads.clone(), ..Held::default() };
         };
         let whole = list.iter().all(|row| row.service == id);
-        let rows = if whole { list.iter().map(|row| BackendV4 { service: 0, ..*row }).collect() } else { Vec::new() };
+        let rows = if whole { list.iter().map(|row| Backend { service: 0, ..*row }).collect() } else { Vec::new() };
         let older = ranges.into_iter().map(|(range, _)| range).collect();
-        Held { id, range, older, rows, heads: heads.clone() }
+        Held { id, range, older, rows, heads: heads.clone(), ..Held::default() }
     }
 }
 
-fn range_of(head: &SvcV4) -> Range {
+fn range_of(head: &Svc) -> Range {
     Range { base: head.base, len: head.active.saturating_add(head.terminating) }
 }
 

@@ -1,23 +1,26 @@
 //! What the kernel holds of services, and the plans that change it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::net::IpAddr;
 
+use ipnet::IpNet;
 use skep_abi::{
-    BACKEND_TERMINATING, BACKENDS_V4, BackendV4, Be16, Ip4, PROTO_TCP, PROTO_UDP, SCOPE_EXTERNAL, SCOPE_INTERNAL,
-    SVC_EXTERNAL, SVC_NODE_PORT, SVC_TWO_SCOPES, SVC_V4, SvcKeyV4, SvcV4,
+    BACKEND_TERMINATING, BACKENDS, Backend, Be16, Ip, PROTO_TCP, PROTO_UDP, SCOPE_EXTERNAL, SCOPE_INTERNAL, SOURCES,
+    SVC, SVC_ELSEWHERE, SVC_EXTERNAL, SVC_NODE_PORT, SVC_SOURCES, SVC_TWO_SCOPES, Source, SourcePrefix, Svc, SvcKey,
 };
 use skep_netmodel::{BackendState, Change, FrontendAddress, Protocol, Scope, ServiceSpec};
 
+use crate::addresses::Addresses;
 use crate::{Full, Plan, Range, Ranges};
 
 /// Sizes of the maps, in entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Of `SVC_V4`.
+    /// Of `SVC`.
     pub heads: u32,
-    /// Of `BACKENDS_V4`.
+    /// Of `BACKENDS`.
     pub rows: u32,
+    /// Of `SOURCES`.
+    pub sources: u32,
 }
 
 /// What the kernel holds of services.
@@ -25,22 +28,29 @@ pub struct Limits {
 pub struct Tables {
     pub(crate) limits: Limits,
     pub(crate) services: BTreeMap<String, Held>,
-    /// Which service each head belongs to.
-    pub(crate) heads: HashMap<SvcKeyV4, u32>,
+    /// Which service each head belongs to, and its flags.
+    pub(crate) heads: HashMap<SvcKey, (u32, u32)>,
+    /// Addresses that refuse what their services do not have.
+    pub(crate) addresses: Addresses,
+    /// Prefixes of no service, as a plan that was cut short leaves them.
+    pub(crate) lost_sources: Vec<SourcePrefix>,
+    /// Prefixes held.
+    pub(crate) sources: usize,
     pub(crate) ranges: Ranges,
     pub(crate) ids: Ids,
 }
 
 /// One service port in the kernel.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Held {
     pub(crate) id: u32,
     pub(crate) range: Range,
     /// Ranges of heads that a plan cut short had left behind; found by a restore alone.
     pub(crate) older: Vec<Range>,
     /// Without their service ids, which say nothing here.
-    pub(crate) rows: Vec<BackendV4>,
-    pub(crate) heads: BTreeMap<SvcKeyV4, SvcV4>,
+    pub(crate) rows: Vec<Backend>,
+    pub(crate) heads: BTreeMap<SvcKey, Svc>,
+    pub(crate) sources: BTreeSet<SourcePrefix>,
 }
 
 /// Service ids: small numbers from 1 on, used again when free, since rows of an id are gone a grace period after its head.
@@ -54,7 +64,7 @@ pub(crate) struct Ids {
 struct Wanted<'a> {
     spec: &'a ServiceSpec,
     name: String,
-    rows: Vec<BackendV4>,
+    rows: Vec<Backend>,
     range: Range,
     /// Whether `range` is a new one.
     fresh: bool,
@@ -67,6 +77,9 @@ impl Tables {
             limits,
             services: BTreeMap::new(),
             heads: HashMap::new(),
+            addresses: Addresses::default(),
+            lost_sources: Vec::new(),
+            sources: 0,
             ranges: Ranges::new(limits.rows),
             ids: Ids::default(),
         }
@@ -105,7 +118,10 @@ impl Tables {
         let specs: BTreeMap<String, &ServiceSpec> =
             specs.into_iter().map(|spec| (spec.name.to_string(), spec)).collect();
         let removed = self.services.keys().filter(|name| !specs.contains_key(*name)).cloned().collect();
-        self.plan(specs, removed)
+        self.addresses.touch_all();
+        let mut plan = self.plan(specs, removed)?;
+        plan.removed_sources.append(&mut self.lost_sources);
+        Ok(plan)
     }
 
     /// Rows that wait for a grace period before they can be written again.
@@ -129,6 +145,8 @@ impl Tables {
         for name in removed {
             let Some(held) = self.services.remove(&name) else { continue };
             self.retire(&held, &mut plan);
+            plan.gone.extend(gone(&held, &[]));
+            plan.removed_sources.extend(held.sources);
             orphans.extend(held.heads.into_keys().map(|key| (key, held.id)));
             plan.removed_names.push(held.id);
         }
@@ -137,11 +155,13 @@ impl Tables {
         }
         for (key, id) in orphans {
             // Another service may have taken the address over, in this plan or before.
-            if self.heads.get(&key) == Some(&id) {
-                self.heads.remove(&key);
+            if self.heads.get(&key).is_some_and(|(owner, _)| *owner == id) {
+                self.disown(&key);
                 plan.removed_heads.push(key);
             }
         }
+        self.addresses.settle(&mut plan);
+        self.sources = self.sources + plan.sources.len() - plan.removed_sources.len().min(self.sources);
         // Not before the heads are sorted out: they are told apart by these ids.
         self.ids.free.extend(&plan.removed_names);
         Ok(plan)
@@ -154,9 +174,14 @@ impl Tables {
     ) -> Result<Vec<Wanted<'a>>, Full> {
         let mut wanted = Vec::new();
         let mut new_heads = HashSet::new();
+        let mut new_sources = 0;
         let mut short = 0;
         for (name, spec) in specs {
             new_heads.extend(keys(spec).map(|(key, _)| key).filter(|key| !self.heads.contains_key(key)));
+            let whole = spec.frontends.iter().filter(|frontend| frontend.address.is_internal());
+            let whole = whole.filter_map(|frontend| frontend.address.ip()).map(|ip| SvcKey::address(ip.into()));
+            new_heads.extend(whole.filter(|key| !self.addresses.has(&key.addr)));
+            new_sources += spec.sources.len();
             let rows = encode_rows(spec);
             let held = self.services.get(&name).filter(|held| held.rows == rows);
             let (range, fresh) = match held {
@@ -171,13 +196,16 @@ impl Tables {
             };
             wanted.push(Wanted { spec, name, rows, range, fresh });
         }
-        let heads = (self.heads.len() + new_heads.len()) as u32;
+        let heads = (self.heads.len() + self.addresses.len() + new_heads.len()) as u32;
+        let sources = (self.sources + new_sources) as u32;
         let full = if short > 0 {
             let used = self.limits.rows - self.ranges.free_rows();
-            Some(Full { map: BACKENDS_V4.name, capacity: self.limits.rows, needed: used.saturating_add(short) })
+            Some(Full { map: BACKENDS.name, capacity: self.limits.rows, needed: used.saturating_add(short) })
         } else if heads > self.limits.heads {
             // New heads are written before old ones go, so that both need room.
-            Some(Full { map: SVC_V4.name, capacity: self.limits.heads, needed: heads })
+            Some(Full { map: SVC.name, capacity: self.limits.heads, needed: heads })
+        } else if new_sources > 0 && sources > self.limits.sources {
+            Some(Full { map: SOURCES.name, capacity: self.limits.sources, needed: sources })
         } else {
             None
         };
@@ -192,7 +220,7 @@ impl Tables {
         }
     }
 
-    fn set(&mut self, want: Wanted<'_>, plan: &mut Plan, orphans: &mut Vec<(SvcKeyV4, u32)>) {
+    fn set(&mut self, want: Wanted<'_>, plan: &mut Plan, orphans: &mut Vec<(SvcKey, u32)>) {
         let former = self.services.remove(&want.name);
         let id = match &former {
             Some(former) => former.id,
@@ -203,9 +231,9 @@ impl Tables {
             }
         };
         let terminating = want.rows.iter().filter(|row| row.flags & BACKEND_TERMINATING != 0).count() as u32;
-        let heads: BTreeMap<SvcKeyV4, SvcV4> = keys(want.spec)
+        let heads: BTreeMap<SvcKey, Svc> = keys(want.spec)
             .map(|(key, flags)| {
-                let head = SvcV4 {
+                let head = Svc {
                     service: id,
                     flags,
                     base: want.range.base,
@@ -218,15 +246,19 @@ impl Tables {
             .collect();
         for (key, head) in &heads {
             let same = former.as_ref().is_some_and(|former| former.heads.get(key) == Some(head));
-            if !same || self.heads.get(key) != Some(&id) {
-                self.heads.insert(*key, id);
+            if !same || self.heads.get(key).is_none_or(|(owner, _)| *owner != id) {
+                self.own(*key, id, head.flags);
                 plan.heads.push((*key, *head));
             }
         }
         if want.fresh && want.range.len > 0 {
-            let rows = want.rows.iter().map(|row| BackendV4 { service: id, ..*row }).collect();
+            let rows = want.rows.iter().map(|row| Backend { service: id, ..*row }).collect();
             plan.rows.push((want.range.base, rows));
         }
+        let sources: BTreeSet<SourcePrefix> = want.spec.sources.iter().map(|range| source(id, range)).collect();
+        let former_sources = former.as_ref().map(|former| former.sources.clone()).unwrap_or_default();
+        plan.sources.extend(sources.difference(&former_sources));
+        plan.removed_sources.extend(former_sources.difference(&sources));
         let mut older = Vec::new();
         if let Some(mut former) = former {
             if !want.fresh {
@@ -234,10 +266,31 @@ impl Tables {
             }
             if want.fresh {
                 self.retire(&former, plan);
+                plan.gone.extend(gone(&former, &want.rows));
             }
             orphans.extend(former.heads.into_keys().filter(|key| !heads.contains_key(key)).map(|key| (key, id)));
         }
-        self.services.insert(want.name, Held { id, range: want.range, older, rows: want.rows, heads });
+        self.services.insert(want.name, Held { id, range: want.range, older, rows: want.rows, heads, sources });
+    }
+
+    /// A head belongs to a service from now on.
+    pub(crate) fn own(&mut self, key: SvcKey, id: u32, flags: u32) {
+        if let Some((_, former)) = self.heads.insert(key, (id, flags))
+            && is_internal(former)
+        {
+            self.addresses.less(key.addr);
+        }
+        if is_internal(flags) {
+            self.addresses.more(key.addr);
+        }
+    }
+
+    fn disown(&mut self, key: &SvcKey) {
+        if let Some((_, flags)) = self.heads.remove(key)
+            && is_internal(flags)
+        {
+            self.addresses.less(key.addr);
+        }
     }
 
     fn retire(&mut self, held: &Held, plan: &mut Plan) {
@@ -257,34 +310,52 @@ impl Ids {
     }
 }
 
-/// The keys of a service's IPv4 frontends, with the flags of their heads.
-fn keys(spec: &ServiceSpec) -> impl Iterator<Item = (SvcKeyV4, u32)> + '_ {
+/// The datagram backends of a list that the next one has not, in any state.
+fn gone(former: &Held, next: &[Backend]) -> Vec<Backend> {
+    let stays: HashSet<(Ip, Be16)> = next.iter().map(|row| (row.addr, row.port)).collect();
+    let former_rows = former.rows.iter().filter(|row| row.proto == PROTO_UDP && !stays.contains(&(row.addr, row.port)));
+    former_rows.map(|row| Backend { service: former.id, ..*row }).collect()
+}
+
+/// Whether a head is at a Service's own address, which nothing else can have.
+const fn is_internal(flags: u32) -> bool {
+    flags & (SVC_NODE_PORT | SVC_EXTERNAL) == 0
+}
+
+/// The keys of a service's frontends, with the flags of their heads.
+fn keys(spec: &ServiceSpec) -> impl Iterator<Item = (SvcKey, u32)> + '_ {
     let proto = proto_of(spec.protocol);
-    spec.frontends.iter().filter_map(move |frontend| {
+    let all = if spec.name.external { SVC_TWO_SCOPES } else { 0 } | if spec.elsewhere { SVC_ELSEWHERE } else { 0 };
+    let closed = if spec.sources.is_empty() { 0 } else { SVC_SOURCES };
+    spec.frontends.iter().map(move |frontend| {
         let (addr, flags) = match frontend.address {
-            FrontendAddress::Ip(IpAddr::V4(ip)) => (Ip4::from(ip), 0),
-            FrontendAddress::External(IpAddr::V4(ip)) => (Ip4::from(ip), SVC_EXTERNAL),
-            FrontendAddress::Ip(IpAddr::V6(_)) | FrontendAddress::External(IpAddr::V6(_)) => return None,
-            FrontendAddress::Node => (Ip4::ANY, SVC_NODE_PORT),
+            FrontendAddress::Ip(ip) => (ip.into(), 0),
+            FrontendAddress::External(ip) => (ip.into(), SVC_EXTERNAL),
+            FrontendAddress::Balancer(ip) => (ip.into(), SVC_EXTERNAL | closed),
+            FrontendAddress::Node => (if spec.name.v6 { Ip::NONE } else { Ip::ANY_V4 }, SVC_NODE_PORT),
         };
         let scope = match frontend.scope {
             Scope::External => SCOPE_EXTERNAL,
             Scope::Internal => SCOPE_INTERNAL,
         };
-        let flags = if spec.name.external { flags | SVC_TWO_SCOPES } else { flags };
-        Some((SvcKeyV4 { addr, port: Be16::new(frontend.port), proto, scope }, flags))
+        (SvcKey { addr, port: Be16::new(frontend.port), proto, scope }, flags | all)
     })
 }
 
-fn encode_rows(spec: &ServiceSpec) -> Vec<BackendV4> {
+fn source(service: u32, range: &IpNet) -> SourcePrefix {
+    let mapped = if range.addr().is_ipv4() { Ip::MAPPED_BITS } else { 0 };
+    let bits = Source::SERVICE_BITS + mapped + u32::from(range.prefix_len());
+    SourcePrefix { bits, key: Source { service, addr: range.network().into() } }
+}
+
+fn encode_rows(spec: &ServiceSpec) -> Vec<Backend> {
     let proto = proto_of(spec.protocol);
-    let rows = spec.backends.iter().filter_map(|backend| {
-        let IpAddr::V4(ip) = backend.address else { return None };
+    let rows = spec.backends.iter().map(|backend| {
         let flags = match backend.state {
             BackendState::Active => 0,
             BackendState::Terminating => BACKEND_TERMINATING,
         };
-        Some(BackendV4 { addr: ip.into(), port: Be16::new(backend.port), proto, flags, ..BackendV4::default() })
+        Backend { addr: backend.address.into(), port: Be16::new(backend.port), proto, flags, service: 0 }
     });
     rows.collect()
 }

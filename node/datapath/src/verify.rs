@@ -1,48 +1,59 @@
 //! Service tables against what they should hold.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use skep_abi::SVC_ADDRESS;
 use skep_netmodel::{Backend, BackendState, FrontendAddress, Scope, ServiceSpec};
 
 use crate::{Difference, Dump, ServiceRow, decode_services};
+
+/// What is held for an address that refuses what its services do not have.
+const WHOLE: &str = "refuses what is not a service's";
 
 /// Every service address whose list differs from what it should be. The order within a list is part of it.
 pub fn verify_services<'a>(specs: impl IntoIterator<Item = &'a ServiceSpec>, held: &Dump) -> Vec<Difference> {
     let mut wanted: BTreeMap<String, String> = BTreeMap::new();
     for spec in specs {
         for frontend in &spec.frontends {
-            let address = match frontend.address {
-                FrontendAddress::Ip(IpAddr::V4(address)) | FrontendAddress::External(IpAddr::V4(address)) => {
-                    address.to_string()
-                }
-                FrontendAddress::Ip(IpAddr::V6(_)) | FrontendAddress::External(IpAddr::V6(_)) => continue,
-                FrontendAddress::Node => "0.0.0.0".to_owned(),
-            };
+            let any: IpAddr = if spec.name.v6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+            let address = frontend.address.ip().unwrap_or(any);
             let scope = if frontend.scope == Scope::Internal { "internal" } else { "external" };
-            let key = format!("{address}:{}/{} {scope}", frontend.port, spec.protocol);
-            let list: Vec<String> = spec.backends.iter().filter(|one| one.address.is_ipv4()).map(backend).collect();
-            wanted.insert(key, format!("{} to [{}]", spec.name, list.join(", ")));
+            let key = format!("{address} {}/{} {scope}", frontend.port, spec.protocol);
+            let list: Vec<String> = spec.backends.iter().map(backend).collect();
+            let closed = matches!(frontend.address, FrontendAddress::Balancer(_));
+            let mut sources: Vec<String> = spec.sources.iter().filter(|_| closed).map(ToString::to_string).collect();
+            sources.sort_unstable();
+            wanted.insert(key, format!("{} to [{}]{}", spec.name, list.join(", "), only_from(&sources)));
+            if frontend.address.is_internal() {
+                wanted.insert(format!("{address} as a whole"), WHOLE.to_owned());
+            }
         }
     }
     let rows = decode_services(held, |_| None);
-    let found: BTreeMap<String, String> = rows.iter().map(row).collect();
+    let whole = held.heads.iter().filter(|(_, head)| head.flags & SVC_ADDRESS != 0);
+    let whole = whole.map(|(key, _)| (format!("{} as a whole", key.addr), WHOLE.to_owned()));
+    let found: BTreeMap<String, String> = rows.iter().map(row).chain(whole).collect();
     let mut differences = Vec::new();
     for (key, desired) in &wanted {
         let holds = found.get(key).cloned().unwrap_or_default();
         if holds != *desired {
-            differences.push(Difference { table: "SVC_V4", key: key.clone(), desired: desired.clone(), held: holds });
+            differences.push(Difference { table: "SVC", key: key.clone(), desired: desired.clone(), held: holds });
         }
     }
     for (key, holds) in found.iter().filter(|(key, _)| !wanted.contains_key(*key)) {
-        differences.push(Difference { table: "SVC_V4", key: key.clone(), desired: String::new(), held: holds.clone() });
+        differences.push(Difference { table: "SVC", key: key.clone(), desired: String::new(), held: holds.clone() });
     }
     differences
 }
 
+fn only_from(sources: &[String]) -> String {
+    if sources.is_empty() { String::new() } else { format!(" only from {}", sources.join(", ")) }
+}
+
 fn backend(one: &Backend) -> String {
     let state = if one.state == BackendState::Terminating { " terminating" } else { "" };
-    format!("{}:{}{state}", one.address, one.port)
+    format!("{}{state}", SocketAddr::new(one.address, one.port))
 }
 
 fn row(row: &ServiceRow) -> (String, String) {
@@ -53,9 +64,9 @@ fn row(row: &ServiceRow) -> (String, String) {
             // A row of another service is another backend, wherever it leads.
             let strange = if one.service_id == row.id { "" } else { " of another service" };
             let state = if one.state == "terminating" { " terminating" } else { "" };
-            format!("{}:{}{state}{strange}", one.address, one.port)
+            format!("{}{state}{strange}", SocketAddr::new(one.address, one.port))
         })
         .collect();
-    let key = format!("{}:{}/{} {}", row.address, row.port, row.protocol, row.scope);
-    (key, format!("{} to [{}]", row.name, list.join(", ")))
+    let key = format!("{} {}/{} {}", row.address, row.port, row.protocol, row.scope);
+    (key, format!("{} to [{}]{}", row.name, list.join(", "), only_from(&row.sources)))
 }

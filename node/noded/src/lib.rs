@@ -7,10 +7,11 @@
 //! network of the one before it in use, and changes nothing of them until it knows better; nothing of a Service is removed
 //! or a policy before the first full view of the cluster; a pod that policy may select is policed before it runs.
 //!
-//! Tasks: the service loop, the policy loop, the routing loop, the collection of flows, the agent, the socket's server, and containerd's
+//! Tasks: the search for stale sockets, the service loop with a listener for each health-check node port, the policy loop, the routing loop, the collection of flows, the agent, the socket's server, and containerd's
 //! supervisor; all end before [`run`] returns.
 
 mod endpoints;
+mod health;
 mod lock;
 mod node;
 mod options;
@@ -20,6 +21,7 @@ mod range;
 mod routing;
 mod services;
 mod socket;
+mod stale;
 mod tables;
 
 use std::net::IpAddr;
@@ -103,6 +105,7 @@ async fn serve(
     let network = node.network.clone().context("the network is not open")?;
     let tables = node.tables.clone().context("the datapath is not open")?;
     let policing = node.policing.clone().context("the datapath is not open")?;
+    let stale = tokio::spawn(stale::run(Arc::clone(&datapath), Arc::clone(&network), tables.gone(), stop.clone()));
     let links = routing::Routing::new(options.clone(), datapath, network);
     let routing = tokio::spawn(links.run(client.clone(), stop.clone()));
     let timing = Arc::clone(&node.programming);
@@ -115,6 +118,7 @@ async fn serve(
     let ended = skep_agent::run(agent, client, stop.clone()).await.context("node agent");
     stop.cancel();
     services.await.context("the service loop panicked")?;
+    stale.await.context("the search for stale sockets panicked")?;
     routing.await.context("the routing loop panicked")?;
     policy.await.context("the policy loop panicked")?;
     sweep.await.context("the collection of flows panicked")?;

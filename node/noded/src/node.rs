@@ -1,6 +1,6 @@
 //! One node, from nothing to serving and back.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -129,8 +129,10 @@ impl Node {
         if self.options.masquerade {
             options.masquerade.addresses = self.options.node_ips();
         }
+        options.addresses = self.options.node_ips();
         let datapath = Datapath::open(&options).context("start the datapath")?;
-        datapath.set_node_addresses(&[Ipv4Addr::LOCALHOST, self.options.node_ip])?;
+        let loopback = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+        datapath.set_node_addresses(&[&loopback[..], &self.options.node_ips()].concat())?;
         Ok(datapath)
     }
 

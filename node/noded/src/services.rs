@@ -16,6 +16,8 @@ use skep_observe::Timing;
 use skep_telemetry::{Family, Histogram, Labels, Registry};
 use tokio_util::sync::CancellationToken;
 
+use crate::health::HealthPorts;
+
 pub(crate) use self::view::{Input, Step, View};
 
 /// As many events as are there are written at once, up to this many.
@@ -52,6 +54,7 @@ pub(crate) async fn run<T: Tables>(
 ) {
     let mut inputs = std::pin::pin!(inputs(client).ready_chunks(BATCH_MAX));
     let mut view = View::new(identity);
+    let mut health = HealthPorts::default();
     // While the tables refuse, events are only taken in.
     let mut retry_at: Option<tokio::time::Instant> = None;
     loop {
@@ -77,6 +80,10 @@ pub(crate) async fn run<T: Tables>(
             tracing::error!(error = format!("{error:#}"), "services are not written; all are offered again");
             view.distrust();
             retry_at = Some(tokio::time::Instant::now() + RETRY_AFTER);
+        }
+        // A node is not asked for what its tables do not hold yet.
+        if retry_at.is_none() {
+            view.health().iter().for_each(|(service, check)| health.set(service, *check));
         }
     }
 }

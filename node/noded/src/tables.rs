@@ -7,6 +7,7 @@ use anyhow::Result;
 use skep_bpf::Datapath;
 use skep_netmodel::{Change, PortName, ServiceSpec};
 use skep_observe::{Difference, Inspector, Verify};
+use tokio::sync::Notify;
 
 use crate::services::{Step, Tables};
 
@@ -15,11 +16,19 @@ pub(crate) struct KernelTables {
     datapath: Arc<Datapath>,
     /// What they were last told to hold, once all of it is known.
     desired: Mutex<Option<BTreeMap<PortName, Arc<ServiceSpec>>>>,
+    gone: Arc<Notify>,
 }
 
 impl KernelTables {
     pub(crate) fn new(datapath: Arc<Datapath>) -> Self {
-        KernelTables { datapath, desired: Mutex::default() }
+        KernelTables { datapath, desired: Mutex::default(), gone: Arc::default() }
+    }
+}
+
+impl KernelTables {
+    /// Notified after writes, which may have taken backends away.
+    pub(crate) fn gone(&self) -> Arc<Notify> {
+        Arc::clone(&self.gone)
     }
 }
 
@@ -42,6 +51,7 @@ impl Tables for KernelTables {
                 self.datapath.apply_services(changes)?
             }
         };
+        self.gone.notify_one();
         Ok(applied.ops)
     }
 }
@@ -51,7 +61,7 @@ impl Verify for KernelTables {
         let desired = self.desired.lock().unwrap_or_else(PoisonError::into_inner);
         match &*desired {
             Some(desired) => kernel.verify_services(desired.values().map(AsRef::as_ref)),
-            None => Ok(vec![Difference::unknown("SVC_V4")]),
+            None => Ok(vec![Difference::unknown("SVC")]),
         }
     }
 }

@@ -17,7 +17,7 @@ use skep_testkit::{Cgroup, Netns};
 use tokio::runtime::Runtime;
 
 use crate::Server;
-use crate::world::{NUMBER, ONE_AT_A_TIME, POD_PORT, Pins, split, write_sysctl};
+use crate::world::{Home, NUMBER, ONE_AT_A_TIME, POD_PORT, Pins, split, write_sysctl};
 
 /// The outside host's IPv4 address.
 pub const OUTSIDE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 168, 77, 1));
@@ -72,7 +72,7 @@ pub struct Member {
     datapath: Arc<Shared>,
     options: Options,
     _pins: Pins,
-    _cgroup: Cgroup,
+    cgroup: Cgroup,
 }
 
 /// A pod of a cluster, made by its node's CNI side, with a server on [`POD_PORT`].
@@ -198,6 +198,7 @@ impl Member {
         let mut options = Options::new(&pins.0, cgroup.path());
         options.link = Some(LINK.to_owned());
         options.masquerade.addresses = addresses.to_vec();
+        options.addresses = addresses.to_vec();
         if let Some(ports) = &setup.ports {
             options.masquerade.ports = ports.clone();
         }
@@ -208,7 +209,7 @@ impl Member {
             options.overlay = Some(OVERLAY.to_owned());
         }
         let datapath = netns.enter(|| Datapath::open(&options))??;
-        datapath.set_node_addresses(&[Ipv4Addr::new(192, 168, 77, 10 + number)])?;
+        datapath.set_node_addresses(&[&addresses[..], &[Ipv6Addr::LOCALHOST.into()]].concat())?;
         let shared =
             Arc::new(Shared { netns: Arc::clone(&netns), datapath: std::sync::Mutex::new(Some(Arc::new(datapath))) });
         let network = skep_network::Options {
@@ -224,7 +225,7 @@ impl Member {
         let network = Arc::new(runtime.block_on(Network::open(network, endpoints))?);
         write_sysctl(&netns, "net/ipv4/icmp_ratelimit", "0")?;
         write_sysctl(&netns, "net/ipv6/icmp/ratelimit", "0")?;
-        Ok(Self { pods: Vec::new(), spec, network, netns, datapath: shared, options, _pins: pins, _cgroup: cgroup })
+        Ok(Self { pods: Vec::new(), spec, network, netns, datapath: shared, options, _pins: pins, cgroup })
     }
 
     fn add_pod(&mut self, tag: &str, number: u8, runtime: &Runtime) -> Result<()> {
@@ -257,6 +258,15 @@ impl Member {
     /// The daemon is dead.
     pub fn datapath(&self) -> Arc<Datapath> {
         self.datapath.get()
+    }
+
+    /// Runs `f` while the process is one of the node's: sockets made meanwhile are translated.
+    ///
+    /// # Panics
+    /// The process cannot be moved.
+    pub fn inside<T>(&self, f: impl FnOnce() -> T) -> T {
+        let _home = Home::leave_for(&self.cgroup).expect("move into the node's cgroup");
+        f()
     }
 
     /// The daemon's death.
@@ -304,7 +314,18 @@ fn plug(switch: &Netns, netns: &Netns, port: &str, addresses: &[IpAddr]) -> Resu
 /// # Panics
 /// The namespace is gone.
 pub fn call(from: &Netns, to: IpAddr) -> std::io::Result<(String, SocketAddr, TcpStream)> {
-    let connect = || TcpStream::connect_timeout(&SocketAddr::new(to, POD_PORT), PATIENCE);
+    call_at(from, SocketAddr::new(to, POD_PORT))
+}
+
+/// As [`call`], at any port.
+///
+/// # Errors
+/// As for [`call`].
+///
+/// # Panics
+/// As for [`call`].
+pub fn call_at(from: &Netns, to: SocketAddr) -> std::io::Result<(String, SocketAddr, TcpStream)> {
+    let connect = || TcpStream::connect_timeout(&to, PATIENCE);
     let stream = from.enter(connect).expect("enter the caller's namespace")?;
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut line = String::new();
@@ -318,10 +339,18 @@ pub fn call(from: &Netns, to: IpAddr) -> std::io::Result<(String, SocketAddr, Tc
 /// # Panics
 /// None can be had.
 pub fn datagrams(from: &Netns, own_port: u16, to: IpAddr) -> UdpSocket {
+    datagrams_at(from, own_port, SocketAddr::new(to, POD_PORT))
+}
+
+/// As [`datagrams`], to any port.
+///
+/// # Panics
+/// As for [`datagrams`].
+pub fn datagrams_at(from: &Netns, own_port: u16, to: SocketAddr) -> UdpSocket {
     let any: IpAddr = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let socket = from.enter(|| UdpSocket::bind((any, own_port)).expect("bind")).expect("enter the namespace");
     socket.set_read_timeout(Some(PATIENCE)).expect("set a time-out");
-    socket.connect((to, POD_PORT)).expect("connect");
+    from.enter(|| socket.connect(to)).expect("enter the namespace").expect("connect");
     socket
 }
 

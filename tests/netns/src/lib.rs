@@ -22,7 +22,9 @@ mod server;
 mod service;
 mod world;
 
-pub use cluster::{Cluster, Member, MemberPod, OUTSIDE, OUTSIDE_V6, Setup, ask, call, datagrams, moved};
+pub use cluster::{
+    Cluster, Member, MemberPod, OUTSIDE, OUTSIDE_V6, Setup, ask, call, call_at, datagrams, datagrams_at, moved,
+};
 pub use probe::{Try, try_all};
 pub use server::Server;
 pub use service::{backend, cluster_ip, node_port, service};

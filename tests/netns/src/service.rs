@@ -1,6 +1,6 @@
 //! Specs of services in few words.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use skep_netmodel::{
@@ -8,7 +8,7 @@ use skep_netmodel::{
 };
 
 /// A ClusterIP frontend.
-pub fn cluster_ip(address: Ipv4Addr, port: u16) -> Frontend {
+pub fn cluster_ip(address: impl Into<IpAddr>, port: u16) -> Frontend {
     Frontend { address: FrontendAddress::Ip(address.into()), port, scope: Scope::External }
 }
 
@@ -18,7 +18,7 @@ pub fn node_port(port: u16) -> Frontend {
 }
 
 /// An active backend.
-pub fn backend(address: Ipv4Addr, port: u16) -> Backend {
+pub fn backend(address: impl Into<IpAddr>, port: u16) -> Backend {
     Backend { state: BackendState::Active, address: address.into(), port }
 }
 
@@ -27,10 +27,17 @@ pub fn service(name: &str, protocol: Protocol, frontends: &[Frontend], backends:
     let mut backends = backends.to_vec();
     backends.sort_unstable();
     Change::Set(Arc::new(ServiceSpec {
-        name: PortName { service: ObjectName::new("test", name), port: String::new(), external: false },
+        name: PortName {
+            service: ObjectName::new("test", name),
+            port: String::new(),
+            external: false,
+            v6: backends.first().is_some_and(|one| one.address.is_ipv6()),
+        },
         protocol,
         frontends: frontends.to_vec(),
         backends,
         affinity_timeout_s: 0,
+        elsewhere: false,
+        sources: Vec::new(),
     }))
 }

@@ -72,10 +72,10 @@ impl Drop for Pins {
 }
 
 /// The cgroup that the process came from, and goes back to.
-struct Home(PathBuf);
+pub(crate) struct Home(PathBuf);
 
 impl Home {
-    fn leave_for(cgroup: &Cgroup) -> Result<Self> {
+    pub(crate) fn leave_for(cgroup: &Cgroup) -> Result<Self> {
         let text = fs::read_to_string("/proc/self/cgroup").context("read /proc/self/cgroup")?;
         let path = text.lines().find_map(|line| line.strip_prefix("0::/")).context("no cgroup2 membership")?;
         let home = Self(cgroup2_root()?.join(path));
@@ -147,6 +147,7 @@ impl World {
     pub fn options(&self) -> Options {
         let mut options = Options::new(&self.pins.0, self.cgroup.path());
         options.link = Some("uplink".to_owned());
+        options.addresses = vec![NODE.into()];
         options
     }
 
@@ -157,7 +158,7 @@ impl World {
     pub fn open(&mut self) -> Result<()> {
         let options = self.options();
         let datapath = self.node.enter(|| Datapath::open(&options))??;
-        datapath.set_node_addresses(&[NODE])?;
+        datapath.set_node_addresses(&[NODE.into()])?;
         self.datapath = Some(datapath);
         Ok(())
     }

@@ -31,11 +31,23 @@ pub(crate) struct Rows(Vec<Row>);
 
 impl Rows {
     /// Adds a figure. Without samples there is no row.
-    pub(crate) fn add(&mut self, subject: &str, metric: &str, unit: &'static str, mut samples: Vec<f64>) {
+    pub(crate) fn add(&mut self, subject: &str, metric: &str, unit: &'static str, samples: Vec<f64>) {
+        self.add_with(subject, metric, unit, samples, BTreeMap::new());
+    }
+
+    /// Adds a figure with the settings that it was taken at.
+    pub(crate) fn add_with(
+        &mut self,
+        subject: &str,
+        metric: &str,
+        unit: &'static str,
+        mut samples: Vec<f64>,
+        settings: BTreeMap<String, Value>,
+    ) {
         samples.sort_by(f64::total_cmp);
         let (Some(low), Some(high)) = (samples.first().copied(), samples.last().copied()) else { return };
         let (subject, metric, n) = (subject.to_owned(), metric.to_owned(), samples.len());
-        self.0.push(Row { subject, metric, unit, median: samples[n / 2], low, high, n, settings: BTreeMap::new() });
+        self.0.push(Row { subject, metric, unit, median: samples[n / 2], low, high, n, settings });
     }
 
     /// Prints a table.

@@ -5,17 +5,22 @@ use std::collections::{BTreeMap, HashMap};
 use std::vec::Vec;
 
 use proptest::prelude::*;
-use skep_abi::{PROTO_TCP, PROTO_UDP};
+use skep_abi::{Ip4, PROTO_TCP, PROTO_UDP};
 
 use super::*;
 
-const VIP: Ip4 = Ip4([10, 96, 0, 1]);
-const NODE: Ip4 = Ip4([192, 168, 0, 2]);
+const VIP: Ip = Ip::from_v4(Ip4([10, 96, 0, 1]));
+const NODE: Ip = Ip::from_v4(Ip4([192, 168, 0, 2]));
+const NODE_V6: Ip = Ip([0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2]);
+
+fn v4(bytes: [u8; 4]) -> Ip {
+    Ip::from_v4(Ip4(bytes))
+}
 
 #[derive(Default)]
 struct Host {
-    services: RefCell<HashMap<SvcKeyV4, SvcV4>>,
-    rows: RefCell<Vec<BackendV4>>,
+    services: RefCell<HashMap<SvcKey, Svc>>,
+    rows: RefCell<Vec<Backend>>,
     affinities: RefCell<BTreeMap<AffinityKey, Affinity>>,
     inside: Cell<bool>,
     now_ns: Cell<u64>,
@@ -25,10 +30,10 @@ struct Host {
 }
 
 impl Tables for Host {
-    fn service(&self, key: &SvcKeyV4) -> Option<SvcV4> {
+    fn service(&self, key: &SvcKey) -> Option<Svc> {
         self.services.borrow().get(key).copied()
     }
-    fn backend(&self, row: u32) -> Option<BackendV4> {
+    fn backend(&self, row: u32) -> Option<Backend> {
         if let Some((left, writer)) = self.race.get() {
             if left == 0 {
                 self.race.set(None);
@@ -39,11 +44,11 @@ impl Tables for Host {
         }
         self.rows.borrow().get(row as usize).copied()
     }
-    fn find(&self, base: u32, count: u32, wanted: &BackendV4) -> Option<u32> {
+    fn find(&self, base: u32, count: u32, wanted: &Backend) -> Option<u32> {
         (base..base + count).find(|&row| self.backend(row).is_some_and(|held| is_same(&held, wanted)))
     }
-    fn is_node_address(&self, addr: Ip4) -> bool {
-        addr == NODE
+    fn is_node_address(&self, addr: &Ip) -> bool {
+        *addr == NODE || *addr == NODE_V6
     }
     fn node_ports(&self) -> (u16, u16) {
         (30_000, 32_767)
@@ -71,25 +76,25 @@ impl Tables for Host {
     }
 }
 
-fn key(addr: Ip4, port: u16) -> SvcKeyV4 {
-    SvcKeyV4 { addr, port: Be16::new(port), proto: PROTO_TCP, scope: SCOPE_EXTERNAL }
+fn key(addr: Ip, port: u16) -> SvcKey {
+    SvcKey { addr, port: Be16::new(port), proto: PROTO_TCP, scope: SCOPE_EXTERNAL }
 }
 
 fn host(service: u32, base: u32, active: u32, terminating: u32) -> Host {
     let host = Host::default();
-    let rows = (0..base + active + terminating).map(|i| BackendV4 {
-        addr: Ip4([10, 42, 0, i as u8]),
+    let rows = (0..base + active + terminating).map(|i| Backend {
+        addr: v4([10, 42, 0, i as u8]),
         port: Be16::new(8080),
         proto: PROTO_TCP,
         service: if i < base { 0 } else { service },
-        ..BackendV4::default()
+        ..Backend::default()
     });
     host.rows.replace(rows.collect());
-    host.services.borrow_mut().insert(key(VIP, 80), SvcV4 { service, base, active, terminating, ..SvcV4::default() });
+    host.services.borrow_mut().insert(key(VIP, 80), Svc { service, base, active, terminating, ..Svc::default() });
     host
 }
 
-fn pick_at(host: &Host, addr: Ip4, port: u16, proto: u8) -> Choice {
+fn pick_at(host: &Host, addr: Ip, port: u16, proto: u8) -> Choice {
     match lookup(host, addr, Be16::new(port), proto) {
         Some((key, head)) => choose(host, &key, head),
         None => Choice::NotService,
@@ -112,9 +117,16 @@ fn other_addresses_ports_and_protocols_are_left_alone() {
 fn node_port_answers_at_the_nodes_addresses_only() {
     let host = host(1, 0, 2, 0);
     let head = host.service(&key(VIP, 80)).unwrap();
-    host.services.borrow_mut().insert(key(Ip4::ANY, 30_080), head);
+    host.services.borrow_mut().insert(key(Ip::ANY_V4, 30_080), head);
     assert!(matches!(pick_at(&host, NODE, 30_080, PROTO_TCP), Choice::Backend(..)));
-    assert_eq!(pick_at(&host, Ip4([192, 168, 0, 3]), 30_080, PROTO_TCP), Choice::NotService);
+    assert_eq!(pick_at(&host, v4([192, 168, 0, 3]), 30_080, PROTO_TCP), Choice::NotService);
+    assert_eq!(
+        pick_at(&host, NODE_V6, 30_080, PROTO_TCP),
+        Choice::NotService,
+        "the other family has a head of its own"
+    );
+    host.services.borrow_mut().insert(key(Ip::NONE, 30_080), head);
+    assert!(matches!(pick_at(&host, NODE_V6, 30_080, PROTO_TCP), Choice::Backend(..)));
 }
 
 #[test]
@@ -124,7 +136,7 @@ fn terminating_backends_serve_only_while_none_is_active() {
         for _ in 0..200 {
             let Choice::Backend(picked) = pick(&host) else { panic!("no backend") };
             let row = picked.backend;
-            let offset = u32::from(row.addr.0[3]) - 5;
+            let offset = u32::from(row.addr.0[15]) - 5;
             assert!(offset < if active > 0 { active } else { terminating });
         }
     }
@@ -138,7 +150,7 @@ fn a_row_of_another_service_is_looked_up_again() {
     assert!(matches!(pick(&host), Choice::Raced(_)));
     // The writer's new list appears between the first read and the second.
     host.race.set(Some((1, |host| {
-        host.rows.borrow_mut().extend([BackendV4 { service: 7, port: Be16::new(1), ..BackendV4::default() }]);
+        host.rows.borrow_mut().extend([Backend { service: 7, port: Be16::new(1), ..Backend::default() }]);
         host.services.borrow_mut().values_mut().for_each(|head| (head.base, head.active) = (3, 1));
     })));
     let Choice::Backend(picked) = pick(&host) else { panic!("no backend") };
@@ -150,13 +162,13 @@ fn a_row_of_another_service_is_looked_up_again() {
 fn a_flow_stays_with_its_backend_while_it_is_listed() {
     let host = host(7, 4, 3, 0);
     let head = host.service(&key(VIP, 80)).unwrap();
-    let listed = (Ip4([10, 42, 0, 5]), Be16::new(8080));
+    let listed = (v4([10, 42, 0, 5]), Be16::new(8080));
     for row in [5, 99] {
         let Choice::Backend(picked) = choose_sticky(&host, &key(VIP, 80), head, listed, row) else { panic!() };
         let row = picked.backend;
         assert_eq!(row.addr, listed.0);
     }
-    let gone = (Ip4([10, 42, 0, 200]), Be16::new(8080));
+    let gone = (v4([10, 42, 0, 200]), Be16::new(8080));
     let Choice::Backend(picked) = choose_sticky(&host, &key(VIP, 80), head, gone, 99) else { panic!() };
     let row = picked.backend;
     assert_ne!(row.addr, gone.0);
@@ -167,7 +179,7 @@ proptest! {
     fn every_active_backend_gets_its_share(active in 1u32..40, base in 0u32..20, seed: u32) {
         let host = host(3, base, active, 0);
         host.seed.set(seed);
-        let mut hits: BTreeMap<Ip4, u32> = BTreeMap::new();
+        let mut hits: BTreeMap<Ip, u32> = BTreeMap::new();
         for _ in 0..active * 200 {
             let Choice::Backend(picked) = pick(&host) else { panic!("no backend") };
     let row = picked.backend;
@@ -181,13 +193,13 @@ proptest! {
 #[test]
 fn callers_inside_have_a_list_of_their_own_where_it_differs() {
     let host = host(7, 0, 1, 0);
-    let outside = SvcV4 { service: 8, base: 1, active: 1, flags: SVC_TWO_SCOPES, ..SvcV4::default() };
-    let inside = SvcKeyV4 { scope: SCOPE_INTERNAL, ..key(VIP, 443) };
+    let outside = Svc { service: 8, base: 1, active: 1, flags: SVC_TWO_SCOPES, ..Svc::default() };
+    let inside = SvcKey { scope: SCOPE_INTERNAL, ..key(VIP, 443) };
     host.services.borrow_mut().insert(key(VIP, 443), outside);
     let found = |host: &Host| lookup(host, VIP, Be16::new(443), PROTO_TCP).unwrap();
     host.inside.set(true);
     assert_eq!(found(&host), (key(VIP, 443), outside), "the other list is not written yet");
-    let own = SvcV4 { service: 7, base: 0, active: 1, ..SvcV4::default() };
+    let own = Svc { service: 7, base: 0, active: 1, ..Svc::default() };
     host.services.borrow_mut().insert(inside, own);
     assert_eq!(found(&host), (inside, own));
     host.inside.set(false);
@@ -199,11 +211,11 @@ fn affinity_holds_for_its_time_and_while_the_backend_is_listed() {
     const TIMEOUT_S: u64 = 60;
     let host = host(7, 0, 50, 0);
     let key = key(VIP, 80);
-    let head = |host: &Host| SvcV4 {
+    let head = |host: &Host| Svc {
         affinity_timeout_s: TIMEOUT_S as u32,
         ..host.services.borrow().get(&key).copied().unwrap()
     };
-    let choose = |host: &Host, client| match crate::choose_affine(host, &key, head(host), client) {
+    let choose = |host: &Host, client| match crate::choose_affine(host, &key, head(host), Ip::of_cookie(client)) {
         Choice::Backend(picked) => picked.backend.addr,
         other => panic!("{other:?}"),
     };
@@ -212,9 +224,9 @@ fn affinity_holds_for_its_time_and_while_the_backend_is_listed() {
         host.now_ns.set(host.now_ns.get() + TIMEOUT_S * 1_000_000_000);
         assert_eq!(choose(&host, 1), first, "each connection begins the time anew");
     }
-    let others: std::collections::BTreeSet<Ip4> = (2..40).map(|client| choose(&host, client)).collect();
+    let others: std::collections::BTreeSet<Ip> = (2..40).map(|client| choose(&host, client)).collect();
     assert!(others.len() > 5, "other clients have backends of their own");
-    let later: std::collections::BTreeSet<Ip4> = (0..20)
+    let later: std::collections::BTreeSet<Ip> = (0..20)
         .map(|_| {
             host.now_ns.set(host.now_ns.get() + TIMEOUT_S * 1_000_000_000 + 1);
             choose(&host, 1)
@@ -222,6 +234,6 @@ fn affinity_holds_for_its_time_and_while_the_backend_is_listed() {
         .collect();
     assert!(later.len() > 1, "the time is over");
     let gone = choose(&host, 1);
-    host.rows.borrow_mut().iter_mut().filter(|row| row.addr == gone).for_each(|row| row.addr = Ip4([9, 9, 9, 9]));
+    host.rows.borrow_mut().iter_mut().filter(|row| row.addr == gone).for_each(|row| row.addr = v4([9, 9, 9, 9]));
     assert_ne!(choose(&host, 1), gone);
 }

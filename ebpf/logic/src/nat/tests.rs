@@ -21,9 +21,18 @@ struct Memory {
     capacity: Option<usize>,
 }
 
-impl NatTable for Memory {
+impl Memory {
     fn get(&self, key: &NatKey) -> Option<NatFlow> {
         self.held.borrow().get(key).copied()
+    }
+}
+
+impl NatTable for Memory {
+    fn read(&self, key: &NatKey, into: &mut NatFlow) -> bool {
+        self.get(key).map(|held| *into = held).is_some()
+    }
+    fn has(&self, key: &NatKey, flow: &NatFlow) -> Has {
+        self.get(key).map_or(Has::Nothing, |held| if is_alike(&held, flow) { Has::This } else { Has::Other })
     }
     fn add(&self, key: &NatKey, flow: &NatFlow) -> Added {
         let mut held = self.held.borrow_mut();
@@ -58,13 +67,23 @@ fn key(pod: u8, port: u16) -> NatKey {
         src_port: Be16::new(port),
         dst_port: Be16::new(443),
         proto: PROTO_TCP,
-        dir: NAT_EGRESS,
+        dir: NAT_FORWARD,
         pad: [0; 2],
     }
 }
 
 fn back(port: Be16) -> NatKey {
-    answer(&key(2, 0), NODE, port)
+    NatKey { src: FAR, dst: NODE, src_port: Be16::new(443), dst_port: port, dir: NAT_REVERSE, ..key(2, 0) }
+}
+
+fn outbound(table: &Memory, key: &NatKey, opens: bool, outside: &Outside) -> Outbound {
+    super::outbound(table, key, opens, outside, &mut NatFlow::default())
+}
+
+/// Whose a packet is that came back.
+fn inbound(table: &Memory, key: &NatKey) -> Option<(Ip, Be16)> {
+    let mut flow = NatFlow::default();
+    super::current(table, key, &mut flow).then_some((flow.dst, flow.dst_port))
 }
 
 #[test]
@@ -98,7 +117,7 @@ fn an_evicted_element_comes_back_from_the_other() {
     for gone in [back(port), key(2, 50_000)] {
         table.remove(&gone);
         table.now_ns.set(table.now_ns.get() + CHECK_AFTER_NS);
-        if gone.dir == NAT_INGRESS {
+        if gone.dir == NAT_REVERSE {
             assert_eq!(outbound(&table, &key(2, 50_000), false, &OUTSIDE), Outbound::As(NODE, port));
         } else {
             assert_eq!(inbound(&table, &back(port)), Some((POD, Be16::new(50_000))));
@@ -111,12 +130,12 @@ fn an_evicted_element_comes_back_from_the_other() {
 fn a_flow_whose_port_went_to_another_gets_a_new_one() {
     let table = Memory::default();
     let Outbound::As(_, port) = outbound(&table, &key(2, 50_000), true, &OUTSIDE) else { panic!() };
-    let thief = NatFlow { addr: key(3, 0).src, port: Be16::new(1), ..NatFlow::default() };
+    let thief = NatFlow { dst: key(3, 0).src, dst_port: Be16::new(1), ..NatFlow::default() };
     table.held.borrow_mut().insert(back(port), thief);
     table.now_ns.set(CHECK_AFTER_NS);
     let Outbound::As(_, next) = outbound(&table, &key(2, 50_000), true, &OUTSIDE) else { panic!() };
     assert_ne!(next, port);
-    assert_eq!(table.get(&back(port)).unwrap().addr, key(3, 0).src);
+    assert_eq!(table.get(&back(port)).unwrap().dst, key(3, 0).src);
 }
 
 #[test]
@@ -125,6 +144,49 @@ fn a_flow_under_an_address_that_the_node_lost_is_forgotten() {
     outbound(&table, &key(2, 50_000), true, &OUTSIDE);
     let moved = Outside { addr: Ip::from_v4(Ip4([192, 168, 0, 3])), ..OUTSIDE };
     assert_eq!(outbound(&table, &key(2, 50_000), false, &moved), Outbound::Unknown);
+}
+
+/// A client's flow to a service at the node, whose backend is `host`.
+fn serve(table: &Memory, client: u16, service: u8, host: u8, keep: bool) -> (NatKey, NatFlow, Opened) {
+    let vip = Ip::from_v4(Ip4([192, 0, 3, service]));
+    let key = NatKey { src: FAR, dst: vip, src_port: Be16::new(client), ..key(2, 0) };
+    let backend = Ip::from_v4(Ip4([10, 42, 0, host]));
+    let mut flow = NatFlow { dst: backend, dst_port: Be16::new(8080), service: 7, ..NatFlow::default() };
+    let opened = open(table, &key, &OUTSIDE, keep, &mut flow);
+    (key, flow, opened)
+}
+
+#[test]
+fn a_clients_own_address_is_kept_unless_another_flow_has_it_towards_the_backend() {
+    let table = Memory::default();
+    let (first, flow, opened) = serve(&table, 40_000, 1, 9, true);
+    assert_eq!((opened, flow.src, flow.src_port.get()), (Opened::Yes, FAR, 40_000));
+    // The same client and port, through another service to the same backend: its answers must not be taken for the first one's.
+    let (second, other, opened) = serve(&table, 40_000, 2, 9, true);
+    assert_eq!((opened, other.src), (Opened::Yes, NODE));
+    for (key, flow) in [(first, flow), (second, other)] {
+        let (back, _) = mirror(&key, &flow);
+        let mut answer = NatFlow::default();
+        assert!(current(&table, &back, &mut answer));
+        assert_eq!(
+            (answer.src, answer.src_port, answer.dst, answer.dst_port),
+            (key.dst, key.dst_port, FAR, key.src_port)
+        );
+    }
+    // What the table has evicted of a flow is entered again as it was.
+    table.remove(&first);
+    assert_eq!(serve(&table, 40_000, 1, 9, true).1.src, FAR);
+}
+
+#[test]
+fn a_flow_that_is_forgotten_gives_its_port_back() {
+    let table = Memory::default();
+    let (key, flow, _) = serve(&table, 40_000, 1, 9, false);
+    assert_eq!(flow.src, NODE);
+    forget(&table, &key, &flow);
+    assert!(table.held.borrow().is_empty());
+    let nowhere = Outside { addr: Ip::NONE, ..OUTSIDE };
+    assert_eq!(open(&table, &key, &nowhere, false, &mut flow.clone()), Opened::NoPort);
 }
 
 proptest! {

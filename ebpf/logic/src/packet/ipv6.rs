@@ -32,6 +32,7 @@ pub(super) fn read<P: Packet + ?Sized>(frame: &mut Frame, packet: &P) -> Result<
         return Err(Malformed);
     }
     ip.v4 = false;
+    ip.unfragmented = true;
     ip.proto = raw[ETH_LEN + 6];
     ip.hops = raw[HOP_LIMIT];
     ip.l4 = ETH_LEN + HEADER_LEN;

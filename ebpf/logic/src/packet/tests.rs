@@ -150,3 +150,13 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn only_a_bare_syn_or_a_datagram_opens() {
+    let ip = |proto| IpHeader { proto, ..IpHeader::default() };
+    let ports = |tcp_flags| Ports { src: Be16::new(40_000), dst: Be16::new(30_080), tcp_flags };
+    assert!(opens_flow(&ip(PROTO_TCP), &ports(TCP_SYN)));
+    assert!(!opens_flow(&ip(PROTO_TCP), &ports(TCP_SYN | TCP_ACK)));
+    assert!(!opens_flow(&ip(PROTO_TCP), &ports(TCP_ACK)));
+    assert!(opens_flow(&ip(PROTO_UDP), &ports(0)));
+}

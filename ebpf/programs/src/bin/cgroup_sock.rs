@@ -1,7 +1,7 @@
 //! Service translation at the socket, for pods and the node alike: `connect` and `sendmsg` go to a backend, `recvmsg` and
 //! `getpeername` show what was asked for. IPv6 sockets come by with
-//! IPv4 in mapped addresses (what they send unconnected passes `sendmsg4`); of IPv6 itself there is nothing yet. `post_bind` keeps
-//! the node's own programs off the ports of Services.
+//! IPv4 in mapped addresses too (what they send there unconnected passes `sendmsg4`). `post_bind` keeps the node's own programs off
+//! the ports of Services.
 
 #![no_std]
 #![no_main]
@@ -35,6 +35,11 @@ pub fn getpeername4(ctx: SockAddrContext) -> i32 {
 #[cgroup_sock_addr(connect6)]
 pub fn connect6(ctx: SockAddrContext) -> i32 {
     Call::<true>(&ctx).connect()
+}
+
+#[cgroup_sock_addr(sendmsg6)]
+pub fn sendmsg6(ctx: SockAddrContext) -> i32 {
+    Call::<true>(&ctx).send()
 }
 
 #[cgroup_sock_addr(recvmsg6)]

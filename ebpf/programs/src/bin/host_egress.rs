@@ -1,5 +1,5 @@
 //! What leaves the node by its link: pods' packets to outside of the cluster, and replies of a backend in the node's own network to
-//! the client of a node port.
+//! the client of a service.
 
 #![no_std]
 #![no_main]
@@ -24,7 +24,7 @@ fn translate(skb: &Skb<'_>) -> Result<i32, Malformed> {
             _ => Ok(NEXT),
         };
     }
-    if frame.ip.v4 && Kernel::at_link().is_node_address(frame.ip.src.v4()) && !is_tunnel(skb, frame) {
+    if Kernel::at_link().is_node_address(&frame.ip.src) && !is_tunnel(skb, frame) {
         reverse(skb, frame)?;
     }
     Ok(NEXT)

@@ -1,4 +1,4 @@
-//! What arrives through the tunnel: pods' packets to their pods, all else to the node.
+//! What arrives through the tunnel, which is as what arrives by the link: pods of other nodes call services here too.
 
 #![no_std]
 #![no_main]
@@ -6,7 +6,7 @@
 use aya_ebpf::{macros::classifier, programs::TcContext};
 use skep_abi::Metric;
 use skep_logic::Malformed;
-use skep_programs::{DROP, NEXT, Skb, config, count, endpoint, refuse};
+use skep_programs::{DROP, NEXT, Skb, arrive, config, refuse};
 
 #[classifier]
 pub fn overlay_ingress(ctx: TcContext) -> i32 {
@@ -21,8 +21,8 @@ fn deliver(skb: &Skb<'_>) -> Result<i32, Malformed> {
         return Ok(refuse(Metric::DropTunnelId, skb.len()));
     }
     skb.claim()?;
-    let Some(frame) = skb.frame()? else { return Ok(NEXT) };
-    let Some(endpoint) = endpoint(&frame.ip.dst) else { return Ok(NEXT) };
-    count(Metric::RemoteDelivery, skb.len());
-    skb.deliver(frame, &endpoint)
+    match skb.frame()? {
+        Some(frame) => arrive(skb, frame),
+        None => Ok(NEXT),
+    }
 }

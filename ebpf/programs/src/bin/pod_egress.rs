@@ -1,14 +1,17 @@
-//! What a pod sends, on the host side of its veth: straight to another pod of this node, back to the client of a node port, to
-//! another node, out of the cluster, or to the stack.
+//! What a pod sends, on the host side of its veth: straight to another pod of this node, to a backend of the service that it is for,
+//! back to the client of a service, to another node, out of the cluster, or to the stack.
 
 #![no_std]
 #![no_main]
 
 use aya_ebpf::{macros::classifier, programs::TcContext};
 use aya_log_ebpf::info;
-use skep_abi::{Config, Metric, REMOTE_TUNNEL};
-use skep_logic::{Frame, Malformed};
-use skep_programs::{DROP, NEXT, Skb, config, count, debugging, endpoint, may_pass, refuse, remote, reverse, sent_by};
+use skep_abi::{EP_TRANSLATED, Endpoint, Ip, Metric, REMOTE_PODS};
+use skep_logic::{Frame, Malformed, Tables as _};
+use skep_programs::{
+    DROP, Kernel, NEXT, NOT_SERVICE, Skb, TRANSLATED, config, count, debugging, endpoint, may_pass, note_translated,
+    refuse, remote, reverse, sent_by, serve,
+};
 
 #[classifier]
 pub fn pod_egress(ctx: TcContext) -> i32 {
@@ -23,7 +26,21 @@ fn forward(ctx: &TcContext, skb: &Skb<'_>) -> Result<i32, Malformed> {
         return Ok(refuse(Metric::DropNotUnicast, skb.len()));
     }
     let Some(own) = sent_by(skb, frame) else { return Ok(refuse(Metric::DropSpoofed, skb.len())) };
-    let peer = endpoint(&frame.ip.dst);
+    let (mut frame, mut peer) = (frame, endpoint(&frame.ip.dst));
+    if peer.is_none() && !is_pods(&frame.ip.dst) {
+        match ask(skb, frame, &own)? {
+            TRANSLATED => {
+                frame = skb.frame()?.ok_or(Malformed)?;
+                peer = endpoint(&frame.ip.dst);
+                // What a pod sends to itself that way never meets policy, and neither do its answers, which come to the node.
+                if let Some(itself) = peer.filter(|peer| peer.ifindex == own.ifindex) {
+                    return skb.hand_over(frame, &itself);
+                }
+            }
+            NOT_SERVICE => {}
+            verdict => return Ok(verdict),
+        }
+    }
     if !may_pass(skb, frame, Some(&own), peer.as_ref())? {
         return Ok(DROP);
     }
@@ -32,23 +49,48 @@ fn forward(ctx: &TcContext, skb: &Skb<'_>) -> Result<i32, Malformed> {
         if debugging() {
             tell(ctx, frame, peer.ifindex);
         }
-        return skb.hand_over(frame, &peer);
+        return skb.answer(frame, &peer);
     }
     go_on(skb, frame)
 }
 
-/// Back to the client of a node port, or away from this node.
-#[inline(never)]
-fn go_on(skb: &Skb<'_>, frame: &Frame) -> Result<i32, Malformed> {
-    if let Some(ifindex) = reverse(skb, frame)? {
-        // The source is the node's own address now, which the stack would not take from a veth.
+/// Whether an address is that of a pod, wherever that is.
+#[inline(always)]
+fn is_pods(addr: &Ip) -> bool {
+    remote(addr).is_some_and(|remote| remote.flags & REMOTE_PODS != 0)
+}
+
+/// Sends the packet to a backend where it is for a service, and its own answer to the pod that has asked itself.
+#[inline(always)]
+fn ask(skb: &Skb<'_>, frame: &Frame, own: &Endpoint) -> Result<i32, Malformed> {
+    if own.flags & EP_TRANSLATED != 0
+        && Kernel::at_pod().is_node_address(&frame.ip.dst)
+        && reverse(skb, frame)?.is_some()
+    {
         return match skb.frame()? {
-            Some(frame) => skb.send(frame, ifindex),
+            Some(frame) => skb.hand_over(frame, own),
             None => Err(Malformed),
         };
     }
+    let outcome = serve(skb, frame, true)?;
+    if outcome == TRANSLATED {
+        note_translated(own, &frame.ip.src);
+    }
+    Ok(outcome)
+}
+
+/// Back to the client of a service, or away from this node.
+#[inline(never)]
+fn go_on(skb: &Skb<'_>, frame: &Frame) -> Result<i32, Malformed> {
+    if let Some(ifindex) = reverse(skb, frame)? {
+        // The source is the node's own address now, or a service's, which the stack would not take from a veth.
+        return match (skb.frame()?, config()) {
+            (Some(frame), Some(config)) => skb.give_back(frame, ifindex, config),
+            _ => Err(Malformed),
+        };
+    }
     match config() {
-        Some(config) => leave(skb, frame, config),
+        Some(config) => skb.leave(frame, config),
         None => Ok(NEXT),
     }
 }
@@ -57,16 +99,4 @@ fn go_on(skb: &Skb<'_>, frame: &Frame) -> Result<i32, Malformed> {
 #[inline(never)]
 fn tell(ctx: &TcContext, frame: &Frame, ifindex: u32) {
     info!(ctx, "pod {:i} to pod {:i} by link {}", frame.ip.src.0, frame.ip.dst.0, ifindex);
-}
-
-/// Another node, or outside of the cluster.
-#[inline(always)]
-fn leave(skb: &Skb<'_>, frame: &Frame, config: &Config) -> Result<i32, Malformed> {
-    if config.overlay != 0
-        && let Some(remote) = remote(&frame.ip.dst)
-        && remote.flags & REMOTE_TUNNEL != 0
-    {
-        return skb.tunnel(frame, &remote.node, config);
-    }
-    skb.route(frame, config)
 }

@@ -238,23 +238,68 @@ fn hints_count_where_all_have_them_and_one_is_for_here() {
     assert_eq!(listed(json!([endpoint(1, "a"), bare])), "[10.42.0.1:8080] [10.42.0.3:8080]");
 }
 
+fn balanced(more: &Value) -> Service {
+    let mut object = json!({
+        "metadata": {"namespace": "shop", "name": "web"},
+        "spec": {"type": "LoadBalancer", "clusterIP": "10.96.0.10", "ports": [{"name": "http", "port": 80}]},
+        "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.7"}, {"ip": "192.0.2.8", "ipMode": "Proxy"}]}},
+    });
+    for (key, value) in more.as_object().unwrap() {
+        object["spec"][key] = value.clone();
+    }
+    serde_json::from_value(object).unwrap()
+}
+
 #[test]
-fn addresses_of_a_load_balancer_are_served_unless_they_are_closed() {
-    let web = |ranges: Value| -> Service {
-        serde_json::from_value(json!({
-            "metadata": {"namespace": "shop", "name": "web"},
-            "spec": {"type": "LoadBalancer", "clusterIP": "10.96.0.10", "ports": [{"name": "http", "port": 80}],
-                "loadBalancerSourceRanges": ranges},
-            "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.7"}, {"ip": "192.0.2.8", "ipMode": "Proxy"}]}},
-        }))
-        .unwrap()
-    };
+fn addresses_of_a_load_balancer_are_served_to_the_ranges_that_it_names() {
+    let web = |ranges: Value| balanced(&json!({"loadBalancerSourceRanges": ranges}));
     let mut model = Model::new(node());
-    assert_eq!(
-        text(&model.upsert_service(&web(json!([])))),
-        ["set shop/web:http TCP at 10.96.0.10:80 192.0.2.7:80 to"]
-    );
-    let closed = model.upsert_service(&web(json!(["192.0.2.0/24"])));
-    assert_eq!(closed.problems[0].field, "spec.loadBalancerSourceRanges");
+    let set = "set shop/web:http TCP at 10.96.0.10:80 192.0.2.7:80 to";
+    for open in [json!([]), json!(["0.0.0.0/0"]), json!(["0.0.0.0/0", "::/0"])] {
+        model.upsert_service(&web(open));
+        let spec = model.specs().next().unwrap();
+        assert_eq!((Change::Set(Arc::clone(spec)).to_string().as_str(), spec.sources.len()), (set, 0));
+    }
+    assert_eq!(text(&model.upsert_service(&web(json!(["192.0.2.9/24", "2001:db8::/32"])))), [set]);
+    assert_eq!(model.specs().next().unwrap().sources, ["192.0.2.0/24".parse::<ipnet::IpNet>().unwrap()]);
+    let closed = model.upsert_service(&web(json!(["192.0.2.0/24", "home"])));
+    assert_eq!(closed.problems[0].field, "spec.loadBalancerSourceRanges[1]");
     assert_eq!(closed.changes[0].to_string(), "set shop/web:http TCP at 10.96.0.10:80 to");
+}
+
+#[test]
+fn each_family_of_a_service_has_a_list() {
+    let mut model = Model::new(node());
+    model.upsert_service(&service(json!({
+        "type": "NodePort", "clusterIP": "10.96.0.10", "clusterIPs": ["10.96.0.10", "fd00:96::10"],
+        "externalIPs": ["192.0.2.9", "2001:db8::9"], "ports": [{"name": "http", "port": 80, "nodePort": 30080}],
+    })));
+    model.upsert_slice(&slice("web-4", "web", json!([{"addresses": ["10.42.0.5"]}])));
+    let mut six = slice("web-6", "web", json!([{"addresses": ["fd00:42::5"]}]));
+    "IPv6".clone_into(&mut six.address_type);
+    assert_eq!(
+        text(&model.upsert_slice(&six)),
+        ["set shop/web:http (IPv6) TCP at [fd00:96::10]:80 [2001:db8::9]:80 node:30080 to [[fd00:42::5]:8080]"]
+    );
+    let specs: Vec<String> = model.specs().map(|spec| Change::Set(Arc::clone(spec)).to_string()).collect();
+    assert_eq!(specs[0], "set shop/web:http TCP at 10.96.0.10:80 192.0.2.9:80 node:30080 to [10.42.0.5:8080]");
+}
+
+#[test]
+fn a_load_balancer_is_told_of_this_nodes_backends() {
+    let mut model = Model::new(node());
+    let local = json!({"externalTrafficPolicy": "Local", "healthCheckNodePort": 30_999});
+    let told = |outcome: &Outcome| {
+        outcome.health.iter().map(|(_, check)| check.map(|one| (one.port, one.local))).collect::<Vec<_>>()
+    };
+    assert_eq!(told(&model.upsert_service(&balanced(&local))), [Some((30_999, 0))]);
+    let endpoint = |host: u8, node: &str| json!({"addresses": [format!("10.42.0.{host}")], "nodeName": node});
+    let there = model.upsert_slice(&slice("a", "web", json!([endpoint(1, "there")])));
+    assert_eq!(told(&there), []);
+    let outside = model.specs().find(|spec| spec.name.external).unwrap();
+    assert!(outside.elsewhere && outside.backends.is_empty());
+    let both = model.upsert_slice(&slice("b", "web", json!([endpoint(2, "here"), endpoint(3, "here")])));
+    assert_eq!(told(&both), [Some((30_999, 2))]);
+    assert!(model.specs().all(|spec| !spec.elsewhere));
+    assert_eq!(told(&model.upsert_service(&balanced(&json!({})))), [None]);
 }

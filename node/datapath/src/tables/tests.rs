@@ -1,16 +1,17 @@
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use proptest::prelude::*;
+use skep_abi::Backend as Row;
 use skep_netmodel::{Backend, Frontend, ObjectName, PortName};
 
 use super::*;
 use crate::{Dump, decode_services};
 
-const LIMITS: Limits = Limits { heads: 32, rows: 64 };
+const LIMITS: Limits = Limits { heads: 48, rows: 64, sources: 16 };
 
 fn name(text: &str) -> PortName {
-    PortName { service: ObjectName::new("ns", text), port: String::new(), external: false }
+    PortName { service: ObjectName::new("ns", text), port: String::new(), external: false, v6: false }
 }
 
 fn spec(text: &str, vip: u8, node_port: Option<u16>, hosts: &[(u8, BackendState)]) -> ServiceSpec {
@@ -24,6 +25,8 @@ fn spec(text: &str, vip: u8, node_port: Option<u16>, hosts: &[(u8, BackendState)
         frontends: [own].into_iter().chain(node).collect(),
         backends: hosts.iter().map(backend).collect(),
         affinity_timeout_s: 0,
+        elsewhere: false,
+        sources: Vec::new(),
     }
 }
 
@@ -38,14 +41,15 @@ fn set(spec: ServiceSpec) -> Change {
 /// The kernel's tables, as the plans leave them.
 #[derive(Default)]
 struct Kernel {
-    heads: BTreeMap<SvcKeyV4, SvcV4>,
-    rows: Vec<BackendV4>,
+    heads: BTreeMap<SvcKey, Svc>,
+    rows: Vec<Row>,
     names: BTreeMap<u32, String>,
+    sources: BTreeSet<SourcePrefix>,
 }
 
 impl Kernel {
     fn apply(&mut self, plan: &Plan) {
-        self.rows.resize(LIMITS.rows as usize, BackendV4::default());
+        self.rows.resize(LIMITS.rows as usize, Row::default());
         self.names.extend(plan.names.iter().cloned());
         for (base, rows) in &plan.rows {
             for head in self.heads.values() {
@@ -54,9 +58,13 @@ impl Kernel {
             }
             self.rows[*base as usize..*base as usize + rows.len()].copy_from_slice(rows);
         }
+        self.sources.extend(&plan.sources);
         self.heads.extend(plan.heads.iter().copied());
         for key in &plan.removed_heads {
             assert!(self.heads.remove(key).is_some());
+        }
+        for source in &plan.removed_sources {
+            assert!(self.sources.remove(source));
         }
         for id in &plan.removed_names {
             assert!(self.names.remove(id).is_some());
@@ -69,6 +77,7 @@ impl Kernel {
             heads: self.heads.iter().map(|(key, head)| (*key, *head)).collect(),
             rows: self.rows.clone(),
             names: self.names.clone().into_iter().collect(),
+            sources: self.sources.iter().copied().collect(),
         }
     }
 
@@ -99,7 +108,8 @@ fn a_list_goes_to_a_fresh_range_before_its_head() {
          row 1 10.42.0.7:8080 of 1\n\
          row 2 10.42.0.9:8080 of 1 terminating\n\
          head 0.0.0.0:30080/6 service 1 rows 0+2+1\n\
-         head 10.96.0.1:80/6 service 1 rows 0+2+1\n"
+         head 10.96.0.1:80/6 service 1 rows 0+2+1\n\
+         address 10.96.0.1\n"
     );
 }
 
@@ -138,15 +148,18 @@ fn an_address_may_pass_from_one_service_to_another_at_once() {
 
 #[test]
 fn a_table_too_small_is_refused_with_the_size_it_needs() {
-    let mut tables = Tables::new(Limits { heads: 2, rows: 4 });
+    let mut tables = Tables::new(Limits { heads: 4, rows: 4, sources: 2 });
     tables.plan_changes(&[set(spec("a", 1, None, &active(&[1, 2, 3])))]).unwrap();
     let full = tables.plan_changes(&[set(spec("b", 2, None, &active(&[1, 2])))]).unwrap_err();
-    assert_eq!(full.to_string(), "map BACKENDS_V4 holds 4 entries and needs at least 5");
+    assert_eq!(full.to_string(), "map BACKENDS holds 4 entries and needs at least 5");
     let changes = [set(spec("b", 2, None, &[])), set(spec("c", 3, None, &[]))];
     let full = tables.plan_changes(&changes).unwrap_err();
-    assert_eq!(full.to_string(), "map SVC_V4 holds 2 entries and needs at least 3");
+    assert_eq!(full.to_string(), "map SVC holds 4 entries and needs at least 6");
     let plan = tables.plan_changes(&[set(spec("b", 2, None, &active(&[9])))]).unwrap();
-    assert_eq!(plan.to_string(), "name 2 ns/b\nrow 3 10.42.0.9:8080 of 2\nhead 10.96.0.2:80/6 service 2 rows 3+1+0\n");
+    assert_eq!(
+        plan.to_string(),
+        "name 2 ns/b\nrow 3 10.42.0.9:8080 of 2\nhead 10.96.0.2:80/6 service 2 rows 3+1+0\naddress 10.96.0.2\n"
+    );
 }
 
 #[test]
@@ -185,11 +198,57 @@ fn heads_that_a_crash_left_behind_keep_their_rows_until_they_are_rewritten() {
 }
 
 #[test]
+fn an_address_as_a_whole_goes_with_its_last_port() {
+    let mut tables = Tables::new(LIMITS);
+    let mut kernel = Kernel::default();
+    let port = |number| {
+        let mut spec = spec(&format!("p{number}"), 1, None, &active(&[5]));
+        spec.frontends[0].port = number;
+        spec
+    };
+    kernel.apply(&tables.plan_changes(&[set(port(80)), set(port(81))]).unwrap());
+    let whole = SvcKey::address(Ip::from(IpAddr::from([10, 96, 0, 1])));
+    assert_eq!(kernel.heads[&whole].flags, skep_abi::SVC_ADDRESS);
+    kernel.apply(&tables.plan_changes(&[Change::Remove(name("p80"))]).unwrap());
+    assert!(kernel.heads.contains_key(&whole));
+    let mut restored = Tables::restore(LIMITS, &kernel.dump());
+    kernel.apply(&restored.plan_changes(&[Change::Remove(name("p81"))]).unwrap());
+    assert!(kernel.heads.is_empty());
+}
+
+#[test]
+fn ranges_of_callers_come_before_their_heads_and_go_with_their_service() {
+    let mut tables = Tables::new(LIMITS);
+    let mut kernel = Kernel::default();
+    let closed = |ranges: &[&str]| {
+        let mut spec = spec("web", 1, None, &active(&[5]));
+        let address = FrontendAddress::Balancer("192.0.2.7".parse().unwrap());
+        spec.frontends.push(Frontend { address, ..spec.frontends[0] });
+        spec.sources = ranges.iter().map(|range| range.parse().unwrap()).collect();
+        spec
+    };
+    kernel.apply(&tables.plan_changes(&[set(closed(&["192.0.2.0/24", "10.0.0.0/8"]))]).unwrap());
+    let shown = |kernel: &Kernel| decode_services(&kernel.dump(), |_| None).last().unwrap().sources.clone();
+    assert_eq!(shown(&kernel), ["10.0.0.0/8", "192.0.2.0/24"]);
+    assert!(crate::verify_services([&closed(&["10.0.0.0/8", "192.0.2.0/24"])], &kernel.dump()).is_empty());
+    assert_eq!(crate::verify_services([&closed(&["10.0.0.0/8"])], &kernel.dump()).len(), 1);
+    let mut restored = Tables::restore(LIMITS, &kernel.dump());
+    let plan = restored.plan_changes(&[set(closed(&["10.0.0.0/8"]))]).unwrap();
+    assert_eq!(plan.to_string(), "delete source 192.0.2.0 of 1\n");
+    kernel.apply(&plan);
+    kernel.apply(&restored.plan_changes(&[Change::Remove(name("web"))]).unwrap());
+    assert!(kernel.sources.is_empty() && kernel.heads.is_empty());
+    let many: Vec<String> = (0..17).map(|byte| format!("10.{byte}.0.0/16")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    assert_eq!(restored.plan_changes(&[set(closed(&many))]).unwrap_err().map, "SOURCES");
+}
+
+#[test]
 fn decoding_joins_pods() {
     let mut tables = Tables::new(LIMITS);
     let mut kernel = Kernel::default();
     kernel.apply(&tables.plan_changes(&[set(spec("a", 1, None, &active(&[1, 2])))]).unwrap());
-    let pod = |ip: Ipv4Addr| (ip.octets()[3] == 1).then(|| "ns/pod".to_owned());
+    let pod = |ip: IpAddr| (ip == IpAddr::from([10, 42, 0, 1])).then(|| "ns/pod".to_owned());
     let rows = decode_services(&kernel.dump(), pod);
     assert_eq!((rows[0].backends[0].pod.as_str(), rows[0].backends[1].pod.as_str()), ("ns/pod", ""));
 }
@@ -226,7 +285,7 @@ proptest! {
                         desired.insert(service, sorted);
                     }
                     // Ranges in limbo may leave too little room: what is held stays.
-                    Err(full) => prop_assert_eq!(full.map, "BACKENDS_V4"),
+                    Err(full) => prop_assert_eq!(full.map, "BACKENDS"),
                 },
             }
         }

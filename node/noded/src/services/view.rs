@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::ResourceExt as _;
 use kube::runtime::watcher::Event;
-use skep_netmodel::{Change, Model, NodeIdentity, Outcome, Problem, ServiceSpec};
+use skep_netmodel::{Change, HealthCheck, Model, NodeIdentity, ObjectName, Outcome, Problem, ServiceSpec};
 
 /// Set by whoever writes slices: when the change behind this version happened.
 const TRIGGER_TIME: &str = "endpoints.kubernetes.io/last-change-trigger-time";
@@ -38,6 +38,7 @@ pub(crate) struct View {
     trusted: bool,
     pending: Vec<Change>,
     problems: Vec<Problem>,
+    health: Vec<(ObjectName, Option<HealthCheck>)>,
     /// By slice: the time of the newest change that is not written yet, and of the last one that is.
     triggers: HashMap<(String, String), Trigger>,
     started: Timestamp,
@@ -64,6 +65,7 @@ impl View {
             trusted: false,
             pending: Vec::new(),
             problems: Vec::new(),
+            health: Vec::new(),
             triggers: HashMap::new(),
             started: Timestamp::now(),
         }
@@ -76,6 +78,7 @@ impl View {
         };
         self.pending.extend(outcome.changes);
         self.problems.extend(outcome.problems);
+        self.health.extend(outcome.health);
     }
 
     fn take_service(&mut self, event: Event<Service>) -> Outcome {
@@ -123,7 +126,7 @@ impl View {
 
     /// The next write; `None` where there is nothing to write, or not everything is known yet.
     pub(crate) fn step(&mut self) -> Option<Step> {
-        if !self.services.complete || !self.slices.complete {
+        if !self.is_complete() {
             return None;
         }
         let changes = std::mem::take(&mut self.pending);
@@ -142,6 +145,15 @@ impl View {
     /// The fields that could not be used since the last time.
     pub(crate) fn problems(&mut self) -> Vec<Problem> {
         std::mem::take(&mut self.problems)
+    }
+
+    /// What load balancers are to be told from now on; nothing before everything is known.
+    pub(crate) fn health(&mut self) -> Vec<(ObjectName, Option<HealthCheck>)> {
+        if self.is_complete() { std::mem::take(&mut self.health) } else { Vec::new() }
+    }
+
+    fn is_complete(&self) -> bool {
+        self.services.complete && self.slices.complete
     }
 
     /// The last step is in the kernel: how long ago the changes behind it happened.

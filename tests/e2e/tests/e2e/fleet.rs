@@ -235,3 +235,41 @@ fn pods_reach_each_other_through_a_tunnel_unless_policy_forbids() -> Result<()> 
     says("ask-v4", "echo-two")?;
     says("ask-v6", "echo-two")
 }
+
+/// Services: should be able to create a functioning NodePort service.
+#[test]
+fn a_services_port_answers_at_every_node() -> Result<()> {
+    let test = TestFleet::start("e2e-ports", Options::default())?;
+    let [one, two] = [1, 2].map(|number| format!("e2e-ports-{number}"));
+    let service = |name: &str, policy: &str| {
+        format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec:\n  type: LoadBalancer\n  \
+             externalTrafficPolicy: {policy}\n  selector: {{app: echo}}\n  ports: [{{port: 80, targetPort: 8080}}]\n---\n"
+        )
+    };
+    test.apply(&[echo("echo-two", &two, ""), service("anywhere", "Cluster"), service("local", "Local")].concat())?;
+    wait_ready(&test, &["echo-two"])?;
+    let field =
+        |name: &str, path: &str| test.fleet.kubectl(&["get", "service", name, "-o", &format!("jsonpath={path}")]);
+    let at = |node: &str, port: &str| Ok::<_, anyhow::Error>(format!("http://{}:{port}", test.fleet.address(node)?));
+
+    // The only backend is on the second node, and the caller is elsewhere for either.
+    let port = field("anywhere", "{.spec.ports[0].nodePort}")?;
+    for (caller, node) in [(&two, &one), (&one, &two)] {
+        let url = format!("{}/name", at(node, &port)?);
+        wait_until("an answer at the node's port", WITHIN, || {
+            Ok(wget(&test, caller, &url).is_ok_and(|name| name == "echo-two"))
+        })?;
+    }
+
+    // Where it has to be local, only the second node has one, and says so to load balancers.
+    let port = field("local", "{.spec.ports[0].nodePort}")?;
+    assert_eq!(wget(&test, &one, &format!("{}/name", at(&two, &port)?))?, "echo-two");
+    assert!(wget(&test, &two, &format!("{}/name", at(&one, &port)?)).is_err());
+    let port = field("local", "{.spec.healthCheckNodePort}")?;
+    let healthy: serde_json::Value = serde_json::from_str(&wget(&test, &one, &at(&two, &port)?)?)?;
+    assert_eq!(healthy["localEndpoints"], 1);
+    let error = wget(&test, &two, &at(&one, &port)?).unwrap_err().to_string();
+    assert!(error.contains("503"), "{error}");
+    Ok(())
+}

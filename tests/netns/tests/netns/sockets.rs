@@ -102,6 +102,39 @@ fn a_connected_udp_socket_talks_to_the_service() {
     assert_eq!(socket.peer_addr().unwrap(), SocketAddr::V4(pod));
 }
 
+/// Conntrack: should be able to preserve UDP traffic when server pod cycles for a ClusterIP service.
+#[test]
+fn a_socket_to_a_backend_that_is_gone_is_destroyed_and_no_other() {
+    let world = World::new(3);
+    serve(&world, "dns", Protocol::Udp, VIP, &world.backends()[..1]);
+    serve(&world, "ntp", Protocol::Udp, OTHER, &world.backends()[..1]);
+    let connected = |to: SocketAddrV4| {
+        let socket = udp_socket(&world.pods[2].netns);
+        socket.connect(to).unwrap();
+        socket.send(b"who").unwrap();
+        socket.recv(&mut [0; 64]).unwrap();
+        socket
+    };
+    let direct = SocketAddrV4::new(world.pods[0].address, POD_PORT);
+    let (stale, others) = (connected(VIP), [connected(OTHER), connected(direct)]);
+    assert!(world.datapath().take_gone().is_empty());
+    serve(&world, "dns", Protocol::Udp, VIP, &world.backends()[1..2]);
+    let gone = world.datapath().take_gone();
+    assert_eq!(gone.len(), 1);
+    let destroy = |netns: &skep_testkit::Netns| {
+        netns.enter(|| world.datapath().inspect().destroy_stale_sockets(&gone).unwrap()).unwrap()
+    };
+    assert_eq!((destroy(&world.node), destroy(&world.pods[2].netns)), (0, 1));
+    assert_eq!(stale.recv(&mut [0; 8]).unwrap_err().kind(), ErrorKind::ConnectionAborted);
+    // The program connects anew, and is answered.
+    let (name, ..) = ask_udp(&udp_socket(&world.pods[2].netns), VIP).unwrap();
+    assert_eq!(name, "pod1");
+    for socket in &others {
+        socket.send(b"who").unwrap();
+        socket.recv(&mut [0; 64]).unwrap();
+    }
+}
+
 #[test]
 fn protocols_do_not_mix() {
     let world = World::new(2);

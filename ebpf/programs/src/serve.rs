@@ -1,0 +1,195 @@
+//! Packets to services that no socket hook has translated: from outside, and of pods whose sockets it does not see.
+
+use aya_ebpf::btf_maps::lpm_trie::Key;
+use skep_abi::{
+    Ip, Metric, NAT_FORWARD, PROTO_ICMP, PROTO_ICMPV6, REMOTE_TUNNEL, SVC_ELSEWHERE, SVC_EXTERNAL, SVC_NODE_PORT,
+    SVC_SOURCES, Source, Svc,
+};
+use skep_logic::{
+    Choice, Frame, Last, Malformed, Opened, Tables as _, choose_for, current, forget, is_service_address, lookup, open,
+};
+
+use crate::maps::{NAT, SOURCES};
+use crate::nat::{Flows, Subject, subject, translate};
+use crate::{Kernel, Skb, config, count, endpoint, refuse, remote};
+
+/// Why a packet is refused: nothing is at its port.
+const NO_PORT: u16 = 0;
+
+/// The packet goes to a backend now. Neither this nor the next is a verdict of tc.
+pub const TRANSLATED: i32 = 1_000;
+/// The packet is for no service, and as it was.
+pub const NOT_SERVICE: i32 = 1_001;
+
+/// Sends a packet to a backend of the service that it is for: [`TRANSLATED`], [`NOT_SERVICE`], or what becomes of it instead. Each step is
+/// called by this one, so that their stacks do not add up.
+#[inline(always)]
+pub fn serve(skb: &Skb<'_>, frame: &Frame, inside: bool) -> Result<i32, Malformed> {
+    let Some(subject) = subject(skb, &frame.ip, NAT_FORWARD)? else { return Ok(NOT_SERVICE) };
+    recall(subject);
+    if !subject.opens {
+        let ours = subject.known && subject.flow.service != 0;
+        return if ours { hand_on(skb, frame, subject, inside) } else { Ok(NOT_SERVICE) };
+    }
+    let begun = match find(subject, inside) {
+        Begun::New => pick(subject),
+        other => other,
+    };
+    match begun {
+        Begun::Known => {
+            renew(subject);
+            hand_on(skb, frame, subject, inside)
+        }
+        Begun::New if !direct(skb.ifindex(), subject, inside) => Ok(NOT_SERVICE),
+        Begun::New => match enter(subject) {
+            Opened::Yes => hand_on(skb, frame, subject, inside),
+            Opened::NoPort => Ok(refuse(Metric::DropNatPorts, skb.len())),
+            Opened::Full => Ok(refuse(Metric::DropTableFull, skb.len())),
+        },
+        Begun::NotService => Ok(NOT_SERVICE),
+        Begun::Address if frame.ip.proto == PROTO_ICMP || frame.ip.proto == PROTO_ICMPV6 => skb.echo(frame, inside),
+        Begun::Address => skb.reject(frame, NO_PORT, inside),
+        Begun::Closed => Ok(refuse(Metric::DropSource, skb.len())),
+        Begun::Elsewhere => Ok(refuse(Metric::DropNoLocalBackend, skb.len())),
+        Begun::NoBackend => {
+            count(Metric::DropNoBackend, skb.len());
+            skb.reject(frame, NO_PORT, inside)
+        }
+        Begun::Raced => Ok(refuse(Metric::DropBackendRace, skb.len())),
+    }
+}
+
+/// Whose packet it is that may begin a flow.
+#[repr(u32)]
+enum Begun {
+    /// Of a flow that goes on as it was.
+    Known,
+    /// Of one that is to be entered, with the backend that was chosen.
+    New,
+    /// Nobody's.
+    NotService,
+    /// A service's address has no such port.
+    Address,
+    /// The caller may not have it.
+    Closed,
+    /// All backends are on other nodes, and policy leaves those out.
+    Elsewhere,
+    /// There is no backend.
+    NoBackend,
+    /// Every attempt met a row of another service.
+    Raced,
+}
+
+/// Looks the packet's flow up.
+#[inline(never)]
+fn recall(subject: &mut Subject) {
+    subject.known = current(&Flows, &subject.key, &mut subject.flow);
+}
+
+#[inline(always)]
+fn hand_on(skb: &Skb<'_>, frame: &Frame, subject: &Subject, inside: bool) -> Result<i32, Malformed> {
+    // Told before it is translated, the client reads of its own packet, and from whom it knows.
+    if !inside && let Some(mtu) = exceeds(skb, &subject.flow.dst) {
+        if frame.ip.v4 && !frame.ip.unfragmented {
+            return Ok(refuse(Metric::DropNoRoute, skb.len()));
+        }
+        return skb.reject(frame, mtu, false);
+    }
+    translate(skb, &frame.ip, subject)?;
+    count(if inside { Metric::ServiceForward } else { Metric::NodePortForward }, skb.len());
+    Ok(TRANSLATED)
+}
+
+/// Finds the service. What is kept of it is in the subject.
+#[inline(never)]
+fn find(subject: &mut Subject, inside: bool) -> Begun {
+    let kernel = if inside { Kernel::at_pod() } else { Kernel::at_link() };
+    let (dst, port, proto) = (subject.key.dst, subject.key.dst_port, subject.key.proto);
+    let Some((key, head)) = lookup(&kernel, dst, port, proto) else {
+        return if is_service_address(&kernel, dst) { Begun::Address } else { Begun::NotService };
+    };
+    (subject.service, subject.head) = (key, head);
+    if inside {
+        return Begun::New;
+    }
+    if head.flags & (SVC_NODE_PORT | SVC_EXTERNAL) == 0 {
+        return Begun::NotService;
+    }
+    if may_call(&head, &subject.key.src) { Begun::New } else { Begun::Closed }
+}
+
+/// Chooses a backend of the service. A datagram of a flow that is known stays with its own while that is listed.
+#[inline(never)]
+fn pick(subject: &mut Subject) -> Begun {
+    let (head, flow) = (subject.head, &subject.flow);
+    let known = subject.known && flow.service == head.service;
+    let last = Last { known, addr: flow.dst, port: flow.dst_port, row: flow.row };
+    match choose_for(&Kernel::at_link(), &subject.service, head, subject.key.src, last) {
+        Choice::Backend(picked) => {
+            (subject.row, subject.backend) = (picked.row, picked.backend);
+            let (flow, backend) = (&subject.flow, &subject.backend);
+            let same = known && flow.dst == backend.addr && flow.dst_port == backend.port;
+            if same { Begun::Known } else { Begun::New }
+        }
+        Choice::NoBackend(head) if head.flags & SVC_ELSEWHERE != 0 => Begun::Elsewhere,
+        Choice::NoBackend(_) => Begun::NoBackend,
+        Choice::Raced(_) => Begun::Raced,
+        Choice::NotService => Begun::NotService,
+    }
+}
+
+/// Whether a caller outside may have a service.
+#[inline(always)]
+fn may_call(head: &Svc, client: &Ip) -> bool {
+    head.flags & SVC_SOURCES == 0
+        || SOURCES.get(&Key::new(Source::BITS, Source { service: head.service, addr: *client })).is_some()
+}
+
+/// Notes the row in which a flow's backend stands now.
+#[inline(always)]
+fn renew(subject: &Subject) {
+    if subject.flow.row != subject.row
+        && let Some(flow) = NAT.get_ptr_mut(&subject.key)
+    {
+        // SAFETY: the pointer is into the element, and one aligned word is written, which readers take or leave.
+        unsafe { (*flow).row = subject.row };
+    }
+}
+
+/// Turns the flow into that to the backend which was chosen.
+#[inline(never)]
+fn direct(ifindex: u32, subject: &mut Subject, inside: bool) -> bool {
+    let Some(config) = config() else { return false };
+    let Subject { key, flow, backend, row, known, outside, keep, .. } = subject;
+    if *known {
+        forget(&Flows, key, flow);
+    }
+    (flow.dst, flow.dst_port) = (backend.addr, backend.port);
+    (flow.service, flow.row) = (backend.service, *row);
+    flow.ifindex = if inside { 0 } else { ifindex };
+    outside.addr = if key.dst.is_v4() { config.node_v4 } else { config.node_v6 };
+    (outside.port_min, outside.port_max) = (config.nat_port_min, config.nat_port_max);
+    *keep = if inside { backend.addr != key.src } else { is_here(&backend.addr) };
+    true
+}
+
+/// Enters the flow. The backend sees the client where its answers come by here anyway: where it is on this node, or the client is. A pod
+/// that is sent to itself sees the node.
+#[inline(never)]
+fn enter(subject: &mut Subject) -> Opened {
+    open(&Flows, &subject.key, &subject.outside, subject.keep, &mut subject.flow)
+}
+
+/// What the tunnel takes, where the packet has to go through it and is larger.
+#[inline(always)]
+fn exceeds(skb: &Skb<'_>, dst: &Ip) -> Option<u16> {
+    let config = config().filter(|config| config.overlay != 0)?;
+    let remote = remote(dst).filter(|remote| remote.flags & REMOTE_TUNNEL != 0)?;
+    if remote.node.is_none() { None } else { skb.exceeds(config.overlay) }
+}
+
+/// Whether what has an address is on this node: a pod, or the node itself.
+#[inline(always)]
+pub fn is_here(addr: &Ip) -> bool {
+    endpoint(addr).is_some() || Kernel::at_link().is_node_address(addr)
+}
