@@ -23,7 +23,9 @@ async fn main() -> anyhow::Result<()> {
     let address = listener.local_addr()?;
     let pki = pki::Pki::new()?;
     let admin = pki.client("kubernetes-admin", Some("system:masters"))?;
-    let options = Options { advertise: Some(address), ..Options::new() };
+    // No controller makes service accounts here.
+    let disabled_admission = vec!["ServiceAccount".to_owned()];
+    let options = Options { advertise: Some(address), disabled_admission, ..Options::new() };
     let server = ApiServer::start(options, Arc::new(Registry::builtin()), store.clone()).await?;
     let stop = CancellationToken::new();
     let tls = pki.server_tls()?;

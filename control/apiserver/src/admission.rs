@@ -5,12 +5,15 @@
 //! cache. Calls to webhooks follow the plugins of their phase; what a quota is charged follows all of them.
 
 mod certificates;
+mod grants;
 mod lifecycle;
 mod limits;
 mod node;
+mod node_restriction;
 mod podsecurity;
 mod priority;
 mod quota;
+mod service_account;
 mod storage;
 mod tolerations;
 
@@ -63,6 +66,8 @@ type Validate = fn(&Request<'_>, Option<&dyn Object>) -> Result<(), ApiError>;
 const MUTATING: &[(&str, Mutate)] = &[
     ("NamespaceLifecycle", lifecycle::admit),
     ("LimitRanger", limits::fill),
+    ("ServiceAccount", service_account::admit),
+    ("NodeRestriction", node_restriction::admit),
     ("TaintNodesByCondition", node::taint),
     ("Priority", priority::fill),
     ("DefaultTolerationSeconds", tolerations::fill),
@@ -73,10 +78,14 @@ const MUTATING: &[(&str, Mutate)] = &[
 const VALIDATING: &[(&str, Validate)] = &[
     ("NamespaceLifecycle", lifecycle::keep),
     ("LimitRanger", limits::check),
+    ("NodeRestriction", node_restriction::keep),
     ("PodSecurity", podsecurity::check),
     ("Priority", priority::check),
     ("PersistentVolumeClaimResize", storage::check_growth),
+    ("CertificateApproval", certificates::check_approval),
+    ("CertificateSigning", certificates::check_signing),
     ("CertificateSubjectRestriction", certificates::check_subject),
+    (grants::NAME, grants::check),
 ];
 
 /// What plugins look up, by resource; those that are not served have nothing to say.
@@ -86,12 +95,15 @@ pub(crate) struct Admission {
     pods: Option<Served>,
     priority_classes: Option<Served>,
     resource_quotas: Option<Served>,
+    service_accounts: Option<Served>,
     storage_classes: Option<Served>,
     turns: quota::Turns,
+    /// Plugins that are left out, by name.
+    disabled: Vec<String>,
 }
 
 impl Admission {
-    pub(crate) fn new(registry: &Registry) -> Self {
+    pub(crate) fn new(registry: &Registry, disabled: &[String]) -> Self {
         let find = |group, plural| Served::find(registry, group, "v1", plural);
         Self {
             limit_ranges: find("", "limitranges"),
@@ -99,14 +111,27 @@ impl Admission {
             pods: find("", "pods"),
             priority_classes: find("scheduling.k8s.io", "priorityclasses"),
             resource_quotas: find("", "resourcequotas"),
+            service_accounts: find("", "serviceaccounts"),
             storage_classes: find("storage.k8s.io", "storageclasses"),
             turns: quota::Turns::default(),
+            disabled: disabled.to_vec(),
+        }
+    }
+
+    fn is_enabled(&self, plugin: &str) -> bool {
+        self.disabled.iter().all(|disabled| disabled != plugin)
+    }
+
+    /// Before the first phase of a creation: waits a moment for what a controller is about to make and a plugin needs.
+    pub(crate) async fn settle(&self, request: &Request<'_>, object: &dyn Object) {
+        if self.is_enabled("ServiceAccount") {
+            service_account::settle(request, object).await;
         }
     }
 
     /// The first phase.
     pub(crate) fn mutate(&self, request: &Request<'_>, object: &mut dyn Object) -> Result<(), ApiError> {
-        for (plugin, mutate) in MUTATING {
+        for (plugin, mutate) in MUTATING.iter().filter(|(plugin, _)| self.is_enabled(plugin)) {
             mutate(request, object).inspect_err(|error| refused(request, plugin, error))?;
         }
         Ok(())
@@ -114,7 +139,7 @@ impl Admission {
 
     /// The second phase.
     pub(crate) fn validate(&self, request: &Request<'_>, object: Option<&dyn Object>) -> Result<(), ApiError> {
-        for (plugin, validate) in VALIDATING {
+        for (plugin, validate) in VALIDATING.iter().filter(|(plugin, _)| self.is_enabled(plugin)) {
             validate(request, object).inspect_err(|error| refused(request, plugin, error))?;
         }
         Ok(())

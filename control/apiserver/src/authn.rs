@@ -1,26 +1,37 @@
 //! Who asks: the subject of a client certificate, whom a bearer token stands for, or nobody.
 
+mod account;
+mod impersonation;
 mod token;
+
+use std::collections::BTreeMap;
 
 use rustls_pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+pub(crate) use self::account::{Accounts, Named, Private};
+pub(crate) use self::impersonation::Impersonation;
 pub(crate) use self::token::Tokens;
 
 /// A user and the groups it is in.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
     /// `kubernetes-admin`, `system:node:a`.
     pub user: String,
     /// `system:masters`, `system:nodes`.
     pub groups: Vec<String>,
+    /// Of the user, where there is one; empty otherwise.
+    pub uid: String,
+    /// What else is known, e.g. the pod that a token is bound to.
+    pub extra: BTreeMap<String, Vec<String>>,
 }
 
 impl Identity {
     /// What requests without credentials are made as.
     #[must_use]
     pub fn anonymous() -> Self {
-        Self { user: "system:anonymous".to_owned(), groups: vec!["system:unauthenticated".to_owned()] }
+        let groups = vec!["system:unauthenticated".to_owned()];
+        Self { user: "system:anonymous".to_owned(), groups, ..Self::default() }
     }
 
     /// A user of the given groups and of `system:authenticated`.
@@ -30,7 +41,7 @@ impl Identity {
         if !groups.iter().any(|g| g == "system:authenticated") {
             groups.push("system:authenticated".to_owned());
         }
-        Self { user: user.to_owned(), groups }
+        Self { user: user.to_owned(), groups, ..Self::default() }
     }
 
     /// The common name is the user, each organization a group. `None` if the certificate names nobody; that it is
@@ -41,7 +52,13 @@ impl Identity {
         let subject = parsed.subject();
         let user = subject.iter_common_name().next()?.as_str().ok()?;
         let groups: Vec<&str> = subject.iter_organization().filter_map(|o| o.as_str().ok()).collect();
-        (!user.is_empty()).then(|| Self::authenticated(user, &groups))
+        if user.is_empty() {
+            return None;
+        }
+        let digest = ring::digest::digest(&ring::digest::SHA256, certificate);
+        let id = digest.as_ref().iter().fold("X509SHA256=".to_owned(), |text, byte| text + &format!("{byte:02x}"));
+        let extra = BTreeMap::from([("authentication.kubernetes.io/credential-id".to_owned(), vec![id])]);
+        Some(Self { extra, ..Self::authenticated(user, &groups) })
     }
 
     /// Whether anybody vouched for it.

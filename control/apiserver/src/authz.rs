@@ -1,44 +1,51 @@
-//! Who may do what.
+//! Who may do what: administrators everything, nodes what their own pods need, everybody what roles grant.
 
+mod escalation;
 mod node;
+mod roles;
 
+use std::fmt;
+use std::sync::Arc;
+
+use k8s_openapi::api::rbac::v1::PolicyRule;
+use skep_rbac::{Grant, Missing, RoleKey};
+use skep_registry::Registry;
+
+pub use skep_rbac::Action;
+
+pub(crate) use self::escalation::check_grant;
+use self::node::Nodes;
+use self::roles::Roles;
 use crate::authn::Identity;
+use crate::cache::Follower;
+use crate::served::Served;
 
-/// What is to be done, as authorization rules name it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action<'a> {
-    /// To a resource.
-    Resource {
-        /// `get`, `list`, `deletecollection`, …
-        verb: &'a str,
-        /// API group; empty for the core group.
-        group: &'a str,
-        /// Plural name.
-        resource: &'a str,
-        /// `status`, `log`; empty for the resource itself.
-        subresource: &'a str,
-        /// `None` at the cluster scope.
-        namespace: Option<&'a str>,
-        /// `None` for collections.
-        name: Option<&'a str>,
-    },
-    /// To any other path.
-    Path {
-        /// `get`, lower case.
-        verb: &'a str,
-        /// The whole path.
-        path: &'a str,
-    },
+/// Whoever is in this group may do everything, whatever roles say.
+const MASTERS: &str = "system:masters";
+
+/// Whether something may be done, and why.
+#[derive(Clone, Debug)]
+pub enum Decision {
+    /// It may.
+    Allowed(Reason),
+    /// Nobody allows it; what is known about why, which may be nothing.
+    NoOpinion(String),
 }
 
-impl<'a> Action<'a> {
-    /// The same with another verb.
-    pub(crate) fn with_verb(&self, verb: &'a str) -> Self {
-        match self.clone() {
-            Self::Resource { group, resource, subresource, namespace, name, .. } => {
-                Self::Resource { verb, group, resource, subresource, namespace, name }
-            }
-            Self::Path { path, .. } => Self::Path { verb, path },
+/// Why something is allowed.
+#[derive(Clone, Debug)]
+pub enum Reason {
+    /// No reason is given: an administrator's groups or a node's own objects.
+    Given,
+    /// By a role.
+    Role(Grant),
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Given => Ok(()),
+            Self::Role(grant) => grant.fmt(f),
         }
     }
 }
@@ -46,53 +53,75 @@ impl<'a> Action<'a> {
 /// Decides whether an action is allowed.
 pub trait Authorizer: Send + Sync {
     /// Whether `who` may do it.
-    fn allows(&self, who: &Identity, action: &Action<'_>) -> bool;
+    fn decide(&self, who: &Identity, action: &Action<'_>) -> Decision;
 }
 
-/// Until there are roles: administrators and the cluster's own components may do everything, nodes what nodes do, holders of a
-/// bootstrap token may ask for certificates, everybody may ask for health, version and how to join, and whoever is known may
-/// look at discovery.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct SystemAuthorizer;
+/// The authorizers in upstream's order. What they know follows from objects of the watch cache.
+#[derive(Default)]
+pub(crate) struct Authorizers {
+    nodes: Arc<Nodes>,
+    roles: Arc<Roles>,
+}
 
-impl Authorizer for SystemAuthorizer {
-    fn allows(&self, who: &Identity, action: &Action<'_>) -> bool {
-        if who.is_in("system:masters") || who.user.starts_with("system:kube-") {
-            return true;
+impl Authorizers {
+    /// Who has to hear of which resource's objects.
+    pub(crate) fn followers(&self, registry: &Arc<Registry>) -> Vec<(Served, Arc<dyn Follower>)> {
+        let mut all = roles::followers(&self.roles);
+        all.extend(node::followers(&self.nodes));
+        let find = |(group, plural, follower)| Some((Served::find(registry, group, "v1", plural)?, follower));
+        all.into_iter().filter_map(find).collect()
+    }
+
+    /// All rules of somebody in a namespace, and the roles that are not there.
+    pub(crate) fn rules(&self, who: &Identity, namespace: Option<&str>) -> (Vec<PolicyRule>, Vec<Missing>) {
+        self.roles.rules(who, namespace)
+    }
+
+    /// The rules of a role, if it is there.
+    pub(crate) fn role(&self, key: &RoleKey) -> Result<Vec<PolicyRule>, Missing> {
+        self.roles.role(key)
+    }
+
+    pub(crate) fn allows(&self, who: &Identity, action: &Action<'_>) -> bool {
+        matches!(self.decide(who, action), Decision::Allowed(_))
+    }
+}
+
+impl Authorizer for Authorizers {
+    fn decide(&self, who: &Identity, action: &Action<'_>) -> Decision {
+        if who.is_in(MASTERS) {
+            return Decision::Allowed(Reason::Given);
         }
-        let allowed = who.node().is_some() && node::allows_node(action)
-            || who.is_in("system:bootstrappers") && node::allows_bootstrapper(action)
-            || is_cluster_info(action);
-        if allowed {
-            return true;
+        let mut why = Vec::new();
+        if let Some(node) = who.node() {
+            match self.nodes.decide(node, action) {
+                Ok(()) => return Decision::Allowed(Reason::Given),
+                Err(reason) => why.extend(Some(reason).filter(|reason| !reason.is_empty())),
+            }
         }
-        let Action::Path { verb: "get" | "head", path } = action else { return false };
-        let first = path.split('/').find(|s| !s.is_empty()).unwrap_or_default();
-        match first {
-            "livez" | "readyz" | "healthz" | "version" => true,
-            "api" | "apis" | "openapi" => !who.is_anonymous(),
-            _ => false,
+        match self.roles.decide(who, action) {
+            Ok(grant) => Decision::Allowed(Reason::Role(grant)),
+            Err(missing) => {
+                why.extend(missing_text(&missing).map(|text| format!("RBAC: {text}")));
+                Decision::NoOpinion(why.join("\n"))
+            }
         }
     }
 }
 
-/// How to join a cluster is public: its address, and the certificate of its authority.
-fn is_cluster_info(action: &Action<'_>) -> bool {
-    *action
-        == Action::Resource {
-            verb: "get",
-            group: "",
-            resource: "configmaps",
-            subresource: "",
-            namespace: Some("kube-public"),
-            name: Some("cluster-info"),
-        }
+/// Roles that are not there, as upstream lists errors.
+pub(crate) fn missing_text(missing: &[Missing]) -> Option<String> {
+    match missing {
+        [] => None,
+        [one] => Some(one.to_string()),
+        many => Some(format!("[{}]", many.iter().map(Missing::to_string).collect::<Vec<_>>().join(", "))),
+    }
 }
 
 /// Upstream's words for a refusal: everything after `is forbidden: `.
-pub(crate) fn refusal(who: &Identity, action: &Action<'_>) -> String {
+pub(crate) fn refusal(who: &Identity, action: &Action<'_>, why: &str) -> String {
     let user = &who.user;
-    match action {
+    let text = match action {
         Action::Resource { verb, group, resource, subresource, namespace, .. } => {
             let resource =
                 if subresource.is_empty() { (*resource).to_owned() } else { format!("{resource}/{subresource}") };
@@ -103,7 +132,8 @@ pub(crate) fn refusal(who: &Identity, action: &Action<'_>) -> String {
             format!("User \"{user}\" cannot {verb} resource \"{resource}\" in API group \"{group}\" {place}")
         }
         Action::Path { verb, path } => format!("User \"{user}\" cannot {verb} path \"{path}\""),
-    }
+    };
+    if why.is_empty() { text } else { format!("{text}: {why}") }
 }
 
 #[cfg(test)]
@@ -115,58 +145,19 @@ mod tests {
     }
 
     #[test]
-    fn strangers_see_health_and_version_alone() {
-        let nobody = Identity::anonymous();
-        for path in ["/livez", "/readyz/ping", "/healthz", "/version"] {
-            assert!(SystemAuthorizer.allows(&nobody, &Action::Path { verb: "get", path }), "{path}");
+    fn without_roles_administrators_alone_may_do_anything() {
+        let authorizers = Authorizers::default();
+        assert!(authorizers.allows(&Identity::authenticated("root", &[MASTERS]), &pods("delete")));
+        for user in ["jane", "system:kube-scheduler", "system:anonymous"] {
+            assert!(!authorizers.allows(&Identity::authenticated(user, &["people"]), &pods("get")), "{user}");
         }
-        for path in ["/api", "/metrics", "/", "/livezz"] {
-            assert!(!SystemAuthorizer.allows(&nobody, &Action::Path { verb: "get", path }), "{path}");
-        }
-        assert!(!SystemAuthorizer.allows(&nobody, &pods("get")));
-    }
-
-    #[test]
-    fn nodes_and_bootstrappers_do_what_is_theirs() {
-        let node = Identity::authenticated("system:node:a", &["system:nodes"]);
-        let to_be = Identity::authenticated("system:bootstrap:abcdef", &["system:bootstrappers"]);
-        // The group alone makes no node.
-        let odd = Identity::authenticated("jane", &["system:nodes"]);
-        let action = |verb, group, resource, subresource| Action::Resource {
-            verb,
-            group,
-            resource,
-            subresource,
-            namespace: None,
-            name: None,
-        };
-        let request = action("create", "certificates.k8s.io", "certificatesigningrequests", "");
-        let approve = action("update", "certificates.k8s.io", "certificatesigningrequests", "approval");
-        let allowed = |who: &Identity, action: &Action<'_>| SystemAuthorizer.allows(who, action);
-        assert!(allowed(&node, &request) && allowed(&to_be, &request) && !allowed(&odd, &request));
-        assert!(!allowed(&node, &approve) && !allowed(&to_be, &approve));
-        assert!(allowed(&node, &action("patch", "", "pods", "status")) && !allowed(&node, &pods("patch")));
-        assert!(!allowed(&node, &action("list", "", "secrets", "")));
-        assert!(!allowed(&to_be, &action("get", "", "nodes", "")));
-        let info = Action::Resource {
-            verb: "get",
-            group: "",
-            resource: "configmaps",
-            subresource: "",
-            namespace: Some("kube-public"),
-            name: Some("cluster-info"),
-        };
-        assert!(allowed(&Identity::anonymous(), &info));
     }
 
     #[test]
     fn a_user_without_a_role_is_told_what_it_may_not_do() {
         let jane = Identity::authenticated("jane", &["people"]);
-        assert!(!SystemAuthorizer.allows(&jane, &pods("list")));
-        assert!(SystemAuthorizer.allows(&jane, &Action::Path { verb: "get", path: "/api" }));
-        assert_eq!(
-            refusal(&jane, &pods("list")),
-            "User \"jane\" cannot list resource \"pods\" in API group \"\" in the namespace \"a\""
-        );
+        let text = "User \"jane\" cannot list resource \"pods\" in API group \"\" in the namespace \"a\"";
+        assert_eq!(refusal(&jane, &pods("list"), ""), text);
+        assert_eq!(refusal(&jane, &pods("list"), "because"), format!("{text}: because"));
     }
 }

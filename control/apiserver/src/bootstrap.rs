@@ -1,5 +1,7 @@
 //! What every cluster has from its start.
 
+mod policy;
+
 use serde_json::{Value, json};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -12,6 +14,8 @@ use crate::options::{Error, Options};
 use crate::served::Served;
 use crate::status::ApiError;
 use crate::write::{self, Asked, Part, Target, Writer};
+
+pub(crate) use self::policy::ensure_policy;
 
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 

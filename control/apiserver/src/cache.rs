@@ -46,6 +46,14 @@ pub(crate) struct Change {
     pub before: Option<Arc<Cached>>,
 }
 
+/// Keeps what follows from a resource's objects, as of the cache's revision. It is told of a change before readers see it.
+pub(crate) trait Follower: Send + Sync {
+    /// All is read anew; every object that is there will be told.
+    fn reset(&self);
+    /// An object is there in this version, or gone.
+    fn changed(&self, key: &str, now: Option<&Cached>);
+}
+
 /// A resource's objects, what happened to them last, and who wants to know.
 #[derive(Default)]
 struct Kind {
@@ -73,6 +81,8 @@ struct State {
 pub(crate) struct Cache {
     /// What is served now. The task that follows the store replaces it, after the objects of what is new are in place.
     registry: ArcSwap<Registry>,
+    /// By slot.
+    followers: HashMap<usize, Arc<dyn Follower>>,
     state: RwLock<State>,
     revision: watch::Sender<Revision>,
 }
@@ -112,8 +122,9 @@ pub(crate) fn claim_key(claim: &Claim) -> Bytes {
 }
 
 impl Cache {
-    pub(crate) fn new(registry: Arc<Registry>) -> Self {
+    pub(crate) fn new(registry: Arc<Registry>, followers: Vec<(Served, Arc<dyn Follower>)>) -> Self {
         Self {
+            followers: followers.into_iter().map(|(served, follower)| (served.index(), follower)).collect(),
             state: RwLock::new(State { revision: 0, kinds: HashMap::new(), claims: HashMap::new() }),
             revision: watch::Sender::new(0),
             registry: ArcSwap::new(registry),

@@ -9,9 +9,13 @@ mod aggregated;
 
 pub(crate) use aggregated::aggregated;
 
-/// What may be done to a resource.
-pub(crate) fn verbs(_resource: &Resource) -> &'static [&'static str] {
-    &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
+/// What may be done to a resource: everything, or where nothing is kept only asked.
+pub(crate) fn verbs(resource: &Resource) -> &'static [&'static str] {
+    if resource.stored {
+        &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
+    } else {
+        &["create"]
+    }
 }
 
 /// What is served below objects of a resource, as discovery has it.
@@ -32,6 +36,9 @@ pub(crate) fn below(resource: &Resource, subresource: Subresource) -> Below<'_> 
             Below { group: "autoscaling", version: "v1", kind: "Scale", ..own(&["get", "patch", "update"]) }
         }
         Subresource::Binding => Below { group: "", version: "v1", kind: "Binding", ..own(&["create"]) },
+        Subresource::Token => {
+            Below { group: "authentication.k8s.io", version: "v1", kind: "TokenRequest", ..own(&["create"]) }
+        }
         Subresource::Log => own(&["get"]),
         Subresource::Exec => Below { kind: "PodExecOptions", ..own(&["create", "get"]) },
         Subresource::Attach => Below { kind: "PodAttachOptions", ..own(&["create", "get"]) },

@@ -105,11 +105,17 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = skep_raft::Store::open(skep_raft::Options::new(dir.path(), 1)).await.unwrap();
         let registry = Arc::new(Registry::builtin());
-        let cache = Arc::new(Cache::new(Arc::clone(&registry)));
+        let cache = Arc::new(Cache::new(Arc::clone(&registry), Vec::new()));
         let stop = CancellationToken::new();
         follow::start(Arc::clone(&cache), store.clone(), stop.clone()).await.unwrap();
         let ranges = Ranges { service_cidr: "10.96.0.0/16".parse().unwrap(), node_ports: 30000..=32767 };
-        let writer = Arc::new(Writer { store: store.clone(), cache, ranges, admission: Admission::new(&registry) });
+        let writer = Arc::new(Writer {
+            store: store.clone(),
+            cache,
+            ranges,
+            admission: Admission::new(&registry, &[]),
+            authorizers: Arc::default(),
+        });
         let events = Served::find(&registry, "", "v1", "events").unwrap();
         let event = serde_json::json!({
             "apiVersion": "v1", "kind": "Event", "metadata": {"name": "e"}, "involvedObject": {"namespace": "n"},

@@ -2,9 +2,10 @@
 //!
 //! [`ApiServer`] is the entry type. There is one generic path for every resource, driven by the registry; no resource
 //! has code of its own here. A request passes, in this order: path and query (`path`, `query`), content negotiation
-//! (`negotiate`), authentication (`authn`: a certificate at the connection, or a token), authorization (`authz`; of nodes also
-//! `restriction`), its turn (`server`), and then a read (`read`, from the watch cache) or a write (`write`: decode, default, change by
-//! plugins (`admission`), prepare, allocate, validate, refusal by plugins, one transaction).
+//! (`negotiate`), authentication (`authn`: a certificate at the connection, or a token; then whom it impersonates), authorization
+//! (`authz`), its turn (`server`), and then a question's answer (`review`), a read (`read`, from the watch
+//! cache) or a write (`write`: decode, default, change by plugins (`admission`), prepare, allocate, validate, refusal by plugins, one
+//! transaction).
 //!
 //! Invariants:
 //! * An object is encoded once, when it is written, and its revision is spliced in once, when its event arrives; gets,
@@ -29,6 +30,7 @@ mod discovery;
 mod expiry;
 mod form;
 mod input;
+mod jwt;
 mod listen;
 mod metrics;
 mod negotiate;
@@ -42,7 +44,7 @@ mod query;
 mod read;
 mod resource;
 mod response;
-mod restriction;
+mod review;
 mod selection;
 mod served;
 mod server;
@@ -52,6 +54,7 @@ mod websocket;
 mod write;
 
 pub use authn::Identity;
-pub use authz::{Action, Authorizer, SystemAuthorizer};
+pub use authz::{Action, Authorizer, Decision, Reason};
+pub use jwt::KeyError;
 pub use options::{Error, Options};
 pub use server::ApiServer;

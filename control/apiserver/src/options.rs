@@ -17,6 +17,12 @@ pub struct Options {
     pub advertise: Option<SocketAddr>,
     /// How nodes are reached for logs: TLS with a client certificate that they trust and the CA of their certificates.
     pub kubelet_client: Option<Arc<rustls::ClientConfig>>,
+    /// Admission plugins that are left out, by upstream's names, e.g. `ServiceAccount`.
+    pub disabled_admission: Vec<String>,
+    /// The key that signs service accounts' tokens, PKCS#8 in PEM. Without one, tokens end with the process.
+    pub service_account_key: Option<String>,
+    /// Who issues those tokens, and for whom they are good if nothing else is said.
+    pub service_account_issuer: String,
     /// Requests that change something, at once; more wait a moment and are then told to come back.
     pub mutating_requests_max: usize,
     /// Gets and lists at once.
@@ -35,6 +41,9 @@ impl Options {
             node_ports: 30_000..=32_767,
             advertise: None,
             kubelet_client: None,
+            disabled_admission: Vec::new(),
+            service_account_key: None,
+            service_account_issuer: "https://kubernetes.default.svc.cluster.local".to_owned(),
             mutating_requests_max: 200,
             reading_requests_max: 400,
         }
@@ -64,6 +73,9 @@ pub enum Error {
         /// What the server answered.
         reason: String,
     },
+    /// The key for service accounts' tokens cannot be used.
+    #[error(transparent)]
+    Key(#[from] crate::jwt::KeyError),
     /// A listener that cannot be used.
     #[error("the listener cannot be served")]
     Listen(#[source] std::io::Error),

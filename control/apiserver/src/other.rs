@@ -1,6 +1,6 @@
 //! Paths that are no resources: discovery, documents, version, health.
 
-use http::{Method, Response, StatusCode};
+use http::{HeaderValue, Method, Response, StatusCode, header};
 use serde_json::{Value, json};
 use skep_registry::Registry;
 
@@ -51,6 +51,16 @@ pub(crate) fn handle(
     found.map(|value| document(&value, plain)).ok_or_else(ApiError::no_such_path)
 }
 
+/// A document that others check tokens by. It may be kept for an hour.
+pub(crate) fn identity_document((kind, value): (&'static str, Value), call: &Call) -> Result<Response<Body>, ApiError> {
+    if call.method != Method::GET && call.method != Method::HEAD {
+        return Err(ApiError::method_not_allowed());
+    }
+    let mut response = response::with_type(StatusCode::OK, kind, response::full(value.to_string()));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=3600"));
+    Ok(response)
+}
+
 fn document(value: &Value, output: Output) -> Response<Body> {
     form::render(StatusCode::OK, value, output)
 }
@@ -66,7 +76,18 @@ fn paths(registry: &Registry) -> Vec<String> {
         }
     }
     paths.extend(
-        ["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"].map(str::to_owned),
+        [
+            "/.well-known/openid-configuration",
+            "/healthz",
+            "/livez",
+            "/metrics",
+            "/openapi/v2",
+            "/openapi/v3",
+            "/openid/v1/jwks",
+            "/readyz",
+            "/version",
+        ]
+        .map(str::to_owned),
     );
     paths.sort();
     paths

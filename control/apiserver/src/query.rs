@@ -75,6 +75,14 @@ impl Query {
         self.lists.iter().filter(move |(held, _)| held == key).map(|(_, value)| value.as_str())
     }
 
+    /// The name that a field selector asks for, if it is for one object.
+    pub(crate) fn selected_name(&self) -> Option<String> {
+        let mut terms = self.get("fieldSelector")?.split(',');
+        let name = terms.find_map(|term| term.strip_prefix("metadata.name="))?;
+        let name = name.strip_prefix('=').unwrap_or(name);
+        (!name.is_empty()).then(|| name.to_owned())
+    }
+
     pub(crate) fn flag(&self, key: &str) -> bool {
         self.first.get(key).is_some_and(|v| !matches!(v.as_str(), "" | "0" | "false"))
     }

@@ -6,6 +6,8 @@ use http::{Response, StatusCode};
 use skep_registry::{Object, Requester, Scope, Subresource};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::authn::Tokens;
+use crate::authz::Authorizers;
 use crate::call::Call;
 use crate::form::{Include, Shape};
 use crate::input;
@@ -14,7 +16,7 @@ use crate::path::{ResourcePath, Verb};
 use crate::query;
 use crate::read;
 use crate::response::Body;
-use crate::restriction;
+use crate::review;
 use crate::selection::Selection;
 use crate::served::Served;
 use crate::status::ApiError;
@@ -28,6 +30,7 @@ mod patch;
 mod proxy;
 mod stream;
 mod subresource;
+mod token;
 
 pub(crate) use apply::is_apply;
 pub(crate) use kubelet::KubeletClient;
@@ -41,6 +44,8 @@ pub(crate) struct Context<'a> {
     pub pods: Option<&'a Served>,
     pub endpoints: Option<&'a Served>,
     pub streams: &'a Streams,
+    pub authorizers: &'a Authorizers,
+    pub tokens: &'a Tokens,
 }
 
 /// Connections that left HTTP: those that a server lets live at once.
@@ -70,6 +75,9 @@ pub(crate) async fn handle(
     call: Call,
 ) -> Result<Response<Body>, ApiError> {
     check_scope(&served, &path, verb)?;
+    if !served.stored {
+        return review::handle(context, &served, &path, verb, call).await;
+    }
     // What is passed on has parameters of its own.
     if !matches!(path.subresource.as_deref(), Some("exec" | "attach" | "portforward" | "proxy")) {
         call.check_manager(verb)?;
@@ -79,7 +87,6 @@ pub(crate) async fn handle(
         return collection(context, &shape, path.namespace.as_deref(), verb, call).await;
     };
     let target = Target { served, namespace: path.namespace.clone(), name };
-    restriction::check(context, &call.identity, &target, verb)?;
     if let Some(subresource) = path.subresource.as_deref() {
         let subresource = named(&target.served, subresource).ok_or_else(ApiError::no_such_path)?;
         return subresource::handle(context, &shape, &target, &path, subresource, verb, call).await;
@@ -158,8 +165,8 @@ async fn create(
     let parsed = input::parse(&call.headers, &input::read(call.body).await?)?;
     let (mut object, warnings) = input::decode(&shape.served, parsed, validation)?;
     asked.warnings.extend(warnings);
-    restriction::check_new(&call.identity, &shape.served, &*object)?;
-    let requester = Requester { user: &call.identity.user, groups: &call.identity.groups };
+    let who = &call.identity;
+    let requester = Requester { user: &who.user, groups: &who.groups, uid: &who.uid, extra: &who.extra };
     shape.served.strategy.set_requester(&mut *object, &requester);
     let created = write::create(writer, &asked, &shape.served, namespace, object).await?;
     Ok(shape.one(StatusCode::CREATED, &created))

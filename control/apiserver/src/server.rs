@@ -15,8 +15,8 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::Admission;
-use crate::authn::{Identity, Tokens};
-use crate::authz::{Action, Authorizer, SystemAuthorizer, refusal};
+use crate::authn::{Accounts, Identity, Impersonation, Named, Tokens};
+use crate::authz::{Action, Authorizer, Authorizers, Decision, refusal};
 use crate::cache::{Cache, follow};
 use crate::call::Call;
 use crate::negotiate::Output;
@@ -56,7 +56,7 @@ pub struct ApiServer {
 struct Inner {
     documents: Arc<Documents>,
     writer: Arc<Writer>,
-    authorizer: Box<dyn Authorizer>,
+    authorizers: Arc<Authorizers>,
     kubelet: Option<KubeletClient>,
     nodes: Option<Served>,
     pods: Option<Served>,
@@ -83,12 +83,16 @@ impl ApiServer {
     pub async fn start(options: Options, registry: Arc<Registry>, store: Store) -> Result<Self, Error> {
         let stop = CancellationToken::new();
         let registry = Arc::new(Registry::clone(&registry).with(vec![skep_custom::definitions()]));
-        let cache = Arc::new(Cache::new(Arc::clone(&registry)));
+        let authorizers = Arc::new(Authorizers::default());
+        let cache = Arc::new(Cache::new(Arc::clone(&registry), authorizers.followers(&registry)));
         follow::start(Arc::clone(&cache), store.clone(), stop.clone()).await.map_err(Error::Load)?;
+        let key = options.service_account_key.as_deref();
+        let accounts = Accounts::new(&registry, key, &options.service_account_issuer)?;
         let ranges = Ranges { service_cidr: options.service_cidr, node_ports: options.node_ports.clone() };
-        let admission = Admission::new(&registry);
-        let writer = Arc::new(Writer { store, cache, ranges, admission });
+        let admission = Admission::new(&registry, &options.disabled_admission);
+        let writer = Arc::new(Writer { store, cache, ranges, admission, authorizers: Arc::clone(&authorizers) });
         bootstrap::ensure(&writer, &registry, &options).await?;
+        bootstrap::ensure_policy(&writer, &registry).await?;
         let keep = bootstrap::keep(Arc::clone(&writer), Arc::clone(&registry), options.clone());
         tokio::spawn(stop.clone().run_until_cancelled_owned(keep));
         expiry::start(&writer, Served::all(&registry), &stop);
@@ -98,9 +102,9 @@ impl ApiServer {
                 nodes: Served::find(&registry, "", "v1", "nodes"),
                 pods: Served::find(&registry, "", "v1", "pods"),
                 endpoints: Served::find(&registry, "", "v1", "endpoints"),
-                tokens: Tokens::new(&registry),
+                tokens: Tokens::new(&registry, accounts),
                 writer,
-                authorizer: Box::new(SystemAuthorizer),
+                authorizers,
                 kubelet: options.kubelet_client.clone().map(KubeletClient::new),
                 advertise: options.advertise,
                 mutating: Semaphore::new(options.mutating_requests_max.max(1)),
@@ -118,6 +122,17 @@ impl ApiServer {
     pub fn client(&self, user: &str, groups: &[&str]) -> kube::Client {
         let identity = Arc::new(Identity::authenticated(user, groups));
         kube::Client::new(InProcess { server: self.clone(), identity }, "default")
+    }
+
+    /// A token of the service account of this name and UID, to be kept in a Secret of its namespace; it is good while the Secret
+    /// holds it.
+    ///
+    /// # Errors
+    /// Signing failed.
+    pub fn secret_token(&self, namespace: &str, (name, uid): (&str, &str), secret: &str) -> Result<String, String> {
+        let account = Named { name: name.to_owned(), uid: uid.to_owned() };
+        let token = self.inner.tokens.accounts.issue_legacy(namespace, &account, secret);
+        token.map_err(|error| error.to_string())
     }
 
     /// Serves a listener until `stop`; what is running then may end, and watches are ended. It may be called several
@@ -188,6 +203,7 @@ impl Inner {
             Err(_) if openapi => Output::JSON,
             output => output?,
         };
+        let identity = self.impersonate(identity, &parts.headers).await?;
         let call = Call {
             output,
             path: parts.uri.path().to_owned(),
@@ -205,12 +221,15 @@ impl Inner {
         match path {
             Path::Other(segments) => {
                 let verb = call.method.as_str().to_lowercase();
-                self.authorize(&call.identity, &Action::Path { verb: &verb, path: &call.path })?;
+                self.authorize(&call.identity, &Action::Path { verb: &verb, path: &call.path }).await?;
                 if openapi && matches!(call.method, Method::GET | Method::HEAD) {
                     return self.openapi(segments, call).await;
                 }
                 let address = self.advertise.map(|a| a.to_string()).unwrap_or_default();
                 let checks = self.checks(&segments).await;
+                if let Some(document) = self.tokens.accounts.document(&segments, &address) {
+                    return other::identity_document(document, &call);
+                }
                 other::handle(&self.registry(), &address, &checks, &segments, &call)
             }
             Path::Resource(path) => self.resource(path, call).await,
@@ -248,22 +267,24 @@ impl Inner {
             ("namespaces", Some(name)) if path.group.is_empty() => Some(name.as_str()),
             _ => path.namespace.as_deref(),
         };
+        // A list of one object by its name is about that object.
+        let selected = verb.is_read().then(|| call.query.selected_name()).flatten();
         let action = Action::Resource {
             verb: if watch && verb == Verb::Get { "watch" } else { verb.name() },
             group: &path.group,
             resource: &path.resource,
             subresource: path.subresource.as_deref().unwrap_or_default(),
             namespace,
-            name: path.name.as_deref(),
+            name: path.name.as_deref().or(selected.as_deref()),
         };
-        self.authorize(&call.identity, &action)?;
+        self.authorize(&call.identity, &action).await?;
         // A WebSocket begins with a GET, and nobody who may only read should run commands by it.
         if let Action::Resource { resource: "pods", subresource: "exec" | "attach" | "portforward", .. } = action {
-            self.authorize(&call.identity, &action.with_verb("create"))?;
+            self.authorize(&call.identity, &action.with_verb("create")).await?;
         }
         // What a configuration is applied to is created if it is not there.
         if resource::is_apply(&call.headers) && path.subresource.is_none() {
-            call.create_refusal = self.authorize(&call.identity, &action.with_verb("create")).err();
+            call.create_refusal = self.authorize(&call.identity, &action.with_verb("create")).await.err();
         }
         let served = Served::find(&self.registry(), &path.group, &path.version, &path.resource)
             .ok_or_else(ApiError::no_such_path)?;
@@ -304,6 +325,8 @@ impl Inner {
             pods: self.pods.as_ref(),
             endpoints: self.endpoints.as_ref(),
             streams: &self.streams,
+            authorizers: &self.authorizers,
+            tokens: &self.tokens,
         };
         let handled = Box::pin(resource::handle(&context, served, path, verb, call));
         if long {
@@ -315,14 +338,26 @@ impl Inner {
             .map_err(|_| ApiError::timeout("request did not complete within the allotted timeout"))?
     }
 
-    fn authorize(&self, who: &Identity, action: &Action<'_>) -> Result<(), ApiError> {
-        if self.authorizer.allows(who, action) {
+    /// The identity that a request is made as: the one that was shown, or another that it may take.
+    async fn impersonate(&self, who: Arc<Identity>, headers: &http::HeaderMap) -> Result<Arc<Identity>, ApiError> {
+        let Some(other) = Impersonation::of(headers).map_err(|error| ApiError::internal(&error))? else {
+            return Ok(who);
+        };
+        for action in other.actions() {
+            self.authorize(&who, &action).await?;
+        }
+        tracing::debug!(user = who.user, headers = ?other, "impersonated");
+        Ok(Arc::new(other.identity()))
+    }
+
+    async fn authorize(&self, who: &Identity, action: &Action<'_>) -> Result<(), ApiError> {
+        if self.authorizers.allows(who, action) {
             return Ok(());
         }
-        if who.is_anonymous() {
-            return Err(ApiError::unauthorized());
-        }
-        let why = refusal(who, action);
+        // A grant that was acknowledged before this request counts, and the cache may not have it yet.
+        self.writer.catch_up().await?;
+        let Decision::NoOpinion(why) = self.authorizers.decide(who, action) else { return Ok(()) };
+        let why = refusal(who, action, &why);
         Err(match action {
             Action::Resource { group, resource, name, .. } => {
                 ApiError::forbidden(resource, group, name.unwrap_or_default(), &why)

@@ -157,6 +157,12 @@ impl ApiError {
         Self::new(StatusCode::CONFLICT, "Conflict", message).details(&resource.plural, &resource.group, name)
     }
 
+    /// The same, of an object by its names.
+    pub(crate) fn conflict_of(plural: &str, group: &str, name: &str, why: &str) -> Self {
+        let message = format!("Operation cannot be fulfilled on {} \"{name}\": {why}", dotted(plural, group));
+        Self::new(StatusCode::CONFLICT, "Conflict", message).details(plural, group, name)
+    }
+
     pub(crate) fn modified(resource: &Resource, name: &str) -> Self {
         let why = "the object has been modified; please apply your changes to the latest version and try again";
         Self::conflict(resource, name, why)

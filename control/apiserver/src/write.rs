@@ -9,6 +9,7 @@ use skep_store::{Compare, CompareOp, CompareTarget, Op, OpResult, Range, Revisio
 
 use crate::admission::{Admission, Charge};
 use crate::authn::Identity;
+use crate::authz::Authorizers;
 use crate::cache::{Cache, claim_key};
 use crate::object::{self, Cached};
 use crate::pools::{PoolsView, Ranges};
@@ -21,7 +22,7 @@ mod delete;
 mod ownership;
 mod update;
 
-pub(crate) use create::create;
+pub(crate) use create::{create, generate, own_namespace};
 pub(crate) use delete::{DeleteOptions, Deletion, delete};
 pub(crate) use ownership::{Owner, bare, encoded, with_kind};
 pub(crate) use update::{Part, update};
@@ -38,6 +39,7 @@ pub(crate) struct Writer {
     pub cache: Arc<Cache>,
     pub ranges: Ranges,
     pub admission: Admission,
+    pub authorizers: Arc<Authorizers>,
 }
 
 /// Who asks for a write, and how.
@@ -228,10 +230,15 @@ pub(crate) fn changed(served: &Served) -> ApiError {
 
 /// The error for what validation found, if it found anything.
 fn refuse(target: &Target, name: &str, errors: &[FieldError]) -> Result<(), ApiError> {
+    refuse_fields(&target.served, name, errors)
+}
+
+/// The same, of an object that is not to be stored.
+pub(crate) fn refuse_fields(served: &Served, name: &str, errors: &[FieldError]) -> Result<(), ApiError> {
     if errors.is_empty() {
         return Ok(());
     }
-    Err(ApiError::invalid(&target.served.kind, &target.served.group, name, errors))
+    Err(ApiError::invalid(&served.kind, &served.group, name, errors))
 }
 
 /// A refusal because allocation never got the values that it chose.

@@ -1,10 +1,14 @@
 //! The API as clients see it: in process, and over TLS.
 #![allow(clippy::unwrap_used)]
 
+#[path = "api/access.rs"]
+mod access;
 #[path = "api/admission.rs"]
 mod admission;
 #[path = "api/apply.rs"]
 mod apply;
+#[path = "api/certificates.rs"]
+mod certificates;
 #[path = "api/conflict.rs"]
 mod conflict;
 #[path = "api/custom.rs"]
@@ -35,6 +39,8 @@ mod requests;
 mod secure;
 #[path = "api/streams.rs"]
 mod streams;
+#[path = "api/tokens.rs"]
+mod tokens;
 #[path = "api/validation.rs"]
 mod validation;
 #[path = "api/watches.rs"]

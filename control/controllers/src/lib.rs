@@ -9,6 +9,7 @@
 //!
 //! Tasks: one loop per controller with its reconciles, one per watched resource, one per event recorder.
 
+mod clusterrole;
 mod context;
 mod csr;
 mod deployment;
@@ -16,6 +17,7 @@ mod endpoints;
 mod endpointslice;
 mod error;
 mod garbage;
+mod legacytoken;
 mod namespace;
 mod nodehealth;
 mod nodeipam;
@@ -38,7 +40,9 @@ pub use skep_reconcile::CancellationToken;
 use tokio::task::JoinSet;
 
 use crate::context::Context;
-pub use crate::options::{Controller, NodeHealth, Options, PodRange, PodRangeError, Sign, Signer, UnknownController};
+pub use crate::options::{
+    Controller, NodeHealth, Options, PodRange, PodRangeError, Sign, SignToken, Signer, TokenSigner, UnknownController,
+};
 
 /// Runs the controllers until `stop` is cancelled. Waits for an API that is not there yet.
 ///
@@ -84,7 +88,12 @@ fn spawn(running: &mut JoinSet<()>, controller: Controller, context: Context, op
         },
         Controller::CsrCleaner => running.spawn(csr::run(context, csr::Part::Clean)),
         Controller::ResourceQuota => running.spawn(resourcequota::run(context)),
+        Controller::ClusterRoleAggregation => running.spawn(clusterrole::run(context)),
         Controller::ServiceAccount => running.spawn(serviceaccount::run(context)),
+        Controller::LegacyToken => match &options.token_signer {
+            Some(signer) => running.spawn(legacytoken::run(context, signer.clone(), options.ca_pem.clone())),
+            None => return,
+        },
         Controller::RootCaPublisher => match &options.ca_pem {
             Some(ca_pem) => running.spawn(rootca::run(context, ca_pem.clone())),
             None => return,

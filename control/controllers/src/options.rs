@@ -28,8 +28,12 @@ pub enum Controller {
     NodeLifecycle,
     /// `pod-garbage-collector-controller`
     PodGarbageCollector,
+    /// `clusterrole-aggregation-controller`
+    ClusterRoleAggregation,
     /// `serviceaccount-controller`
     ServiceAccount,
+    /// `serviceaccount-token-controller`
+    LegacyToken,
     /// `root-ca-certificate-publisher-controller`
     RootCaPublisher,
     /// `resourcequota-controller`
@@ -51,7 +55,7 @@ pub struct UnknownController(pub String);
 
 impl Controller {
     /// All there are.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Deployment,
         Self::ReplicaSet,
         Self::EndpointSlice,
@@ -60,7 +64,9 @@ impl Controller {
         Self::GarbageCollector,
         Self::NodeLifecycle,
         Self::PodGarbageCollector,
+        Self::ClusterRoleAggregation,
         Self::ServiceAccount,
+        Self::LegacyToken,
         Self::RootCaPublisher,
         Self::ResourceQuota,
         Self::NodeIpam,
@@ -80,7 +86,9 @@ impl Controller {
             Self::GarbageCollector => "garbage-collector-controller",
             Self::NodeLifecycle => "node-lifecycle-controller",
             Self::PodGarbageCollector => "pod-garbage-collector-controller",
+            Self::ClusterRoleAggregation => "clusterrole-aggregation-controller",
             Self::ServiceAccount => "serviceaccount-controller",
+            Self::LegacyToken => "serviceaccount-token-controller",
             Self::RootCaPublisher => "root-ca-certificate-publisher-controller",
             Self::ResourceQuota => "resourcequota-controller",
             Self::NodeIpam => "node-ipam-controller",
@@ -184,6 +192,25 @@ impl fmt::Debug for Signer {
     }
 }
 
+/// Signs tokens for Secrets of the type `kubernetes.io/service-account-token`.
+pub trait SignToken: Send + Sync {
+    /// A token of the account of this name and UID, which ends with the Secret.
+    ///
+    /// # Errors
+    /// Signing failed.
+    fn sign(&self, namespace: &str, account: (&str, &str), secret: &str) -> Result<String, String>;
+}
+
+/// A shared [`SignToken`].
+#[derive(Clone)]
+pub struct TokenSigner(pub Arc<dyn SignToken>);
+
+impl fmt::Debug for TokenSigner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenSigner")
+    }
+}
+
 /// Settings of all controllers.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -197,6 +224,8 @@ pub struct Options {
     pub pod_ranges: Vec<PodRange>,
     /// Signs requests of the built-in signers. Without it none is signed.
     pub signer: Option<Signer>,
+    /// Signs tokens that are kept in Secrets. Without it there are none.
+    pub token_signer: Option<TokenSigner>,
     /// Work is only done while this is true, e.g. while leading. `None` is always.
     pub gate: Option<watch::Receiver<bool>>,
 }

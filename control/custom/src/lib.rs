@@ -110,6 +110,7 @@ pub fn resources(definition: &CustomResourceDefinition) -> Vec<Resource> {
                 subresources: status.into_iter().chain(scale).collect(),
                 definition: Some(Arc::clone(&name)),
                 slot: 0,
+                stored: true,
                 strategy: Box::new(strategy::Custom::new(definition, version)),
             }
         })

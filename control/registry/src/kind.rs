@@ -79,6 +79,8 @@ pub trait Kind: Send + Sync + 'static {
     const GENERATIONS: bool = false;
     /// Whether an update of an object that is not there creates it.
     const CREATES_ON_UPDATE: bool = false;
+    /// Whether its objects are kept. Others are created, answered and forgotten.
+    const STORED: bool = true;
     /// How long after its last write an object goes by itself. Never, for most.
     const TIME_TO_LIVE: Option<Duration> = None;
 

@@ -21,9 +21,11 @@ mod pod;
 mod pod_disruption_budget;
 mod pod_template;
 mod priority_class;
+mod rbac;
 mod replica_set;
 mod replication_controller;
 mod resource_quota;
+mod review;
 mod runtime_class;
 mod secret;
 mod service;
@@ -52,9 +54,14 @@ pub(crate) use pod::Pods;
 pub(crate) use pod_disruption_budget::PodDisruptionBudgets;
 pub(crate) use pod_template::PodTemplates;
 pub(crate) use priority_class::PriorityClasses;
+pub(crate) use rbac::{ClusterRoleBindings, ClusterRoles, RoleBindings, Roles};
 pub(crate) use replica_set::ReplicaSets;
 pub(crate) use replication_controller::ReplicationControllers;
 pub(crate) use resource_quota::ResourceQuotas;
+pub(crate) use review::{
+    LocalSubjectAccessReviews, SelfSubjectAccessReviews, SelfSubjectReviews, SelfSubjectRulesReviews,
+    SubjectAccessReviews, TokenReviews,
+};
 pub(crate) use runtime_class::RuntimeClasses;
 pub(crate) use secret::Secrets;
 pub(crate) use service::Services;

@@ -58,6 +58,16 @@ impl Registry {
             resource::<kinds::PodDisruptionBudgets>(),
             resource::<kinds::PriorityClasses>(),
             resource::<kinds::StorageClasses>(),
+            resource::<kinds::SelfSubjectReviews>(),
+            resource::<kinds::TokenReviews>(),
+            resource::<kinds::LocalSubjectAccessReviews>(),
+            resource::<kinds::SelfSubjectAccessReviews>(),
+            resource::<kinds::SelfSubjectRulesReviews>(),
+            resource::<kinds::SubjectAccessReviews>(),
+            resource::<kinds::ClusterRoleBindings>(),
+            resource::<kinds::ClusterRoles>(),
+            resource::<kinds::RoleBindings>(),
+            resource::<kinds::Roles>(),
         ])
     }
 
@@ -187,6 +197,7 @@ pub fn resource<K: Kind>() -> Resource {
         subresources: Cow::Borrowed(K::SUBRESOURCES),
         definition: None,
         slot: 0,
+        stored: K::STORED,
         strategy: Box::new(Typed::<K>::new()),
     }
 }

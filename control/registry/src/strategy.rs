@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,6 +41,8 @@ pub enum Subresource {
     Proxy,
     /// PUT of a namespace's `spec.finalizers`.
     Finalize,
+    /// POST of an `authentication.k8s.io/v1` TokenRequest (service accounts).
+    Token,
     /// Get, update and patch of what was decided on a request (certificate signing requests).
     Approval,
 }
@@ -68,6 +71,8 @@ pub struct Resource {
     pub definition: Option<Arc<str>>,
     /// Its number, which no other resource of this process has had: the [`Registry`](crate::Registry) gives it.
     pub slot: usize,
+    /// Whether its objects are kept. Others are created, answered and forgotten.
+    pub stored: bool,
     /// What differs between kinds.
     pub strategy: Box<dyn Strategy>,
 }
@@ -149,6 +154,10 @@ pub struct Requester<'a> {
     pub user: &'a str,
     /// The groups it is in.
     pub groups: &'a [String],
+    /// Its UID; empty where there is none.
+    pub uid: &'a str,
+    /// What else is known of it.
+    pub extra: &'a BTreeMap<String, Vec<String>>,
 }
 
 /// A value that at most one object may hold, e.g. a cluster address. Claims are written and removed in the same

@@ -22,13 +22,13 @@ use ipnet::IpNet;
 use kube::Client;
 use rustls::ServerConfig;
 use skep_apiserver::ApiServer;
-use skep_controllers::Signer;
+use skep_controllers::{Signer, TokenSigner};
 use skep_raft::{Compactor, NodeId, Retention, Store};
 use skep_registry::Registry;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use self::signer::RequestSigner;
+use self::signer::{RequestSigner, SecretTokens};
 
 pub use discovery::authority_hash;
 pub use kubeconfig::write_kubeconfig;
@@ -82,17 +82,19 @@ impl ControlPlane {
             let (api, tls, stop) = (api.clone(), Arc::clone(&tls), stop.clone());
             tasks.spawn(async move { api.serve(listener, tls, stop).await.context("serve the API") });
         }
-        let client = api.client("system:kube-controller-manager", &["system:masters"]);
+        let client = api.client("system:kube-controller-manager", &[]);
         let signer = RequestSigner { authority: Arc::clone(&authority), lifetime_max: options.signing_lifetime };
         let controllers = skep_controllers::Options {
             ca_pem: Some(authority.certificate_pem().to_owned()),
             pod_ranges: options.pod_ranges.clone(),
             signer: Some(Signer(Arc::new(signer))),
+            token_signer: Some(TokenSigner(Arc::new(SecretTokens(api.clone())))),
             ..Default::default()
         };
-        discovery::publish(&client, &format!("https://{}", options.advertise), authority.certificate_pem()).await?;
+        let publisher = api.client("system:apiserver", &["system:masters"]);
+        discovery::publish(&publisher, &format!("https://{}", options.advertise), authority.certificate_pem()).await?;
         tasks.spawn(skep_controllers::run(client, controllers, stop.clone()));
-        let client = api.client("system:kube-scheduler", &["system:masters"]);
+        let client = api.client("system:kube-scheduler", &[]);
         tasks.spawn(skep_scheduler::run(client, skep_scheduler::Options::default(), stop.clone()));
         tasks.spawn(compact(store.clone(), stop));
         Ok(ControlPlane { api, authority, store, tasks })
@@ -160,6 +162,7 @@ async fn start_api(options: &Options, authority: &Authority, store: Store) -> Re
         service_cidr: options.service_cidr,
         advertise: Some(options.advertise),
         kubelet_client: Some(authority.client_config(&kubelet)?),
+        service_account_key: Some(pki::service_account_key(&options.state_dir.join("pki"))?),
         ..Default::default()
     };
     ApiServer::start(api, Arc::new(Registry::builtin()), store).await.context("start the API server")

@@ -29,6 +29,19 @@ pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
 }
 
+/// The key that signs service accounts' tokens (`sa.key`), made at the first start; PKCS#8, PEM.
+///
+/// # Errors
+/// The folder cannot be read or written.
+pub(crate) fn service_account_key(dir: &Path) -> Result<String> {
+    let path = dir.join("sa.key");
+    if !path.exists() {
+        let key = KeyPair::generate().context("generate the key for service account tokens")?;
+        write_private(&path, &key.serialize_pem())?;
+    }
+    fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))
+}
+
 /// A certificate with its key, both PEM.
 #[derive(Clone)]
 pub struct Identity {

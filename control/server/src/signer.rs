@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rcgen::{CertificateSigningRequestParams, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, SerialNumber};
-use skep_controllers::Sign;
+use skep_apiserver::ApiServer;
+use skep_controllers::{Sign, SignToken};
 use time::OffsetDateTime;
 
 use crate::pki::Authority;
@@ -18,6 +19,15 @@ pub(crate) struct RequestSigner {
     pub(crate) authority: Arc<Authority>,
     /// The longest that a certificate is valid.
     pub(crate) lifetime_max: Duration,
+}
+
+/// Signs tokens for Secrets, with the API server's own key.
+pub(crate) struct SecretTokens(pub(crate) ApiServer);
+
+impl SignToken for SecretTokens {
+    fn sign(&self, namespace: &str, account: (&str, &str), secret: &str) -> Result<String, String> {
+        self.0.secret_token(namespace, account, secret)
+    }
 }
 
 impl Sign for RequestSigner {

@@ -11,6 +11,8 @@
 //! Go has as plain values with `omitempty`: they are always on the wire, and never as zero in JSON. Pointers are on the wire only
 //! where they are set, and keep their zero.
 //!
+//! Lists that stand in a message of their own (`ExtraValue` of reviews and requests) have no place in the table and are left out.
+//!
 //! Invariants: no input panics; messages nest to a bound; unknown fields are skipped, as the format wants.
 
 mod decode;

@@ -1,4 +1,4 @@
-//! Bootstrap tokens: `Authorization: Bearer ID.SECRET`, kept in Secrets `bootstrap-token-ID` of kube-system.
+//! Bearer tokens: of service accounts, and bootstrap tokens `ID.SECRET`, kept in Secrets `bootstrap-token-ID` of kube-system.
 
 use http::{HeaderMap, header};
 use jiff::Timestamp;
@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::Secret;
 use skep_registry::Registry;
 
 use super::Identity;
+use super::account::Accounts;
 use crate::served::Served;
 use crate::status::ApiError;
 use crate::write::Writer;
@@ -18,11 +19,12 @@ const SECRET_LEN: usize = 16;
 /// Knows bearer tokens.
 pub(crate) struct Tokens {
     secrets: Option<Served>,
+    pub accounts: Accounts,
 }
 
 impl Tokens {
-    pub(crate) fn new(registry: &Registry) -> Self {
-        Self { secrets: Served::find(registry, "", "v1", "secrets") }
+    pub(crate) fn new(registry: &Registry, accounts: Accounts) -> Self {
+        Self { secrets: Served::find(registry, "", "v1", "secrets"), accounts }
     }
 
     /// `None` where the request shows no token. One that is not known, or not any more, is an error.
@@ -32,13 +34,48 @@ impl Tokens {
         headers: &HeaderMap,
     ) -> Result<Option<Identity>, ApiError> {
         let Some(token) = bearer(headers) else { return Ok(None) };
-        let (id, secret) = split(token).ok_or_else(ApiError::unauthorized)?;
-        let secrets = self.secrets.as_ref().ok_or_else(ApiError::unauthorized)?;
-        writer.catch_up().await?;
-        let found = writer.cache.get(secrets, &format!("kube-system/bootstrap-token-{id}"));
-        let found: Option<Secret> = found.and_then(|found| serde_json::from_slice(&found.bytes).ok());
-        let identity = found.and_then(|found| identity(&found, id, secret, Timestamp::now()));
-        identity.map(Some).ok_or_else(ApiError::unauthorized)
+        match self.review(writer, token, &[]).await {
+            Ok((identity, _)) => Ok(Some(identity)),
+            Err(why) => {
+                tracing::debug!(why, "a bearer token is refused");
+                Err(ApiError::unauthorized())
+            }
+        }
+    }
+
+    /// Whom a token stands for, and for which of `audiences` it is good; without any, for this server's own. The error says why it
+    /// stands for nobody.
+    pub(crate) async fn review(
+        &self,
+        writer: &Writer,
+        token: &str,
+        audiences: &[String],
+    ) -> Result<(Identity, Vec<String>), String> {
+        let own = self.accounts.audiences();
+        let audiences = if audiences.is_empty() { own } else { audiences };
+        let now = Timestamp::now();
+        if let Ok(found) = self.accounts.identity(&writer.cache, token, audiences, now) {
+            return Ok(found);
+        }
+        // What a token stands for may be newer than the cache.
+        writer.catch_up().await.map_err(|error| error.to_string())?;
+        let why = match self.accounts.identity(&writer.cache, token, audiences, now) {
+            Ok(found) => return Ok(found),
+            Err(why) => why,
+        };
+        let good: Vec<String> = audiences.iter().filter(|audience| own.contains(audience)).cloned().collect();
+        match self.bootstrap(writer, token) {
+            Some(identity) if !good.is_empty() => Ok((identity, good)),
+            _ if why.is_empty() => Err("invalid bearer token".to_owned()),
+            _ => Err(format!("[invalid bearer token, {why}]")),
+        }
+    }
+
+    fn bootstrap(&self, writer: &Writer, token: &str) -> Option<Identity> {
+        let (id, secret) = split(token)?;
+        let found = writer.cache.get(self.secrets.as_ref()?, &format!("kube-system/bootstrap-token-{id}"))?;
+        let found: Secret = serde_json::from_slice(&found.bytes).ok()?;
+        identity(&found, id, secret, Timestamp::now())
     }
 }
 

@@ -184,6 +184,9 @@ impl Cache {
                         Event::Delete { revision, .. } => *revision,
                     };
                     for (slot, object) in versions {
+                        if let Some(follower) = self.followers.get(&slot) {
+                            follower.changed(key, object.as_deref());
+                        }
                         state.kinds.entry(slot).or_default().apply(key, object, at);
                     }
                 }
@@ -205,6 +208,12 @@ impl Cache {
         revision: Revision,
     ) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        for (slot, follower) in &self.followers {
+            follower.reset();
+            for item in items.get(slot).into_iter().flat_map(BTreeMap::values) {
+                follower.changed(&item.key, Some(item));
+            }
+        }
         state.kinds = items.into_iter().map(|(slot, items)| (slot, Kind::fresh(items, revision))).collect();
         self.registry.store(Arc::new(registry));
         state.claims = claims;

@@ -16,7 +16,6 @@ use crate::negotiate;
 use crate::object::{self, Cached};
 use crate::query::FieldValidation;
 use crate::response::{self, Body};
-use crate::restriction;
 use crate::status::ApiError;
 use crate::write::{self, Asked, Owner, Part, Target, Writer};
 
@@ -156,8 +155,8 @@ impl Application {
                 format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
             return Err(ApiError::conflict(&target.served, &target.name, &why));
         }
-        restriction::check_new(&self.asked.who, &target.served, &*object)?;
-        let requester = Requester { user: &self.asked.who.user, groups: &self.asked.who.groups };
+        let who = &self.asked.who;
+        let requester = Requester { user: &who.user, groups: &who.groups, uid: &who.uid, extra: &who.extra };
         target.served.strategy.set_requester(&mut *object, &requester);
         let namespace = target.namespace.as_deref();
         write::create(writer, &self.asked, &target.served, namespace, object).await

@@ -10,7 +10,7 @@ use skep_registry::{FieldError, FieldErrorKind, Object, Subresource};
 
 use super::apply::{self, Application};
 use super::patch::Patch;
-use super::{Context, log, patch, proxy, replace, stream};
+use super::{Context, log, patch, proxy, replace, stream, token};
 use crate::call::Call;
 use crate::form::{self, Shape};
 use crate::input;
@@ -34,6 +34,7 @@ pub(crate) fn name(subresource: Subresource) -> &'static str {
         Subresource::Proxy => "proxy",
         Subresource::Finalize => "finalize",
         Subresource::Approval => "approval",
+        Subresource::Token => "token",
     }
 }
 
@@ -61,6 +62,7 @@ pub(super) async fn handle(
         (Subresource::Scale, Verb::Update | Verb::Patch) => scale(writer, target, verb, call).await,
         (Subresource::Binding, Verb::Create) => bind(writer, target, call).await,
         (Subresource::Finalize, Verb::Update) => finalize(writer, shape, target, call).await,
+        (Subresource::Token, Verb::Create) => token::create(context, target, call).await,
         (Subresource::Log, Verb::Get) => log::stream(context, target, call).await,
         (Subresource::Exec | Subresource::Attach | Subresource::PortForward, _) => {
             stream::connect(context, target, subresource, call).await

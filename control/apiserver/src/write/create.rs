@@ -77,6 +77,7 @@ async fn create_named(
     strategy.default(&mut *object);
     let owners = ownership::of_new(asked, target, &*object, given);
     let request = Request { writer, asked, operation: Operation::Create, target, old: None };
+    writer.admission.settle(&request, &*object).await;
     writer.admission.mutate(&request, &mut *object)?;
     strategy.prepare_for_create(&mut *object);
     object.meta_mut().managed_fields = owners;
@@ -122,7 +123,7 @@ fn dry(writer: &Writer, target: &Target, object: &dyn Object) -> Option<Arc<Cach
 }
 
 /// The namespace in the object, if any, must be that of the path.
-pub(super) fn own_namespace(object: &mut dyn Object, namespace: Option<&str>) -> Result<(), ApiError> {
+pub(crate) fn own_namespace(object: &mut dyn Object, namespace: Option<&str>) -> Result<(), ApiError> {
     let meta = object.meta_mut();
     let given = meta.namespace.as_deref().unwrap_or_default();
     if !given.is_empty() && given != namespace.unwrap_or_default() {
@@ -134,7 +135,8 @@ pub(super) fn own_namespace(object: &mut dyn Object, namespace: Option<&str>) ->
     Ok(())
 }
 
-fn generate(prefix: &str) -> String {
+/// A prefix and what makes it a name that nobody has.
+pub(crate) fn generate(prefix: &str) -> String {
     let mut rng = rand::rng();
     let suffix = (0..SUFFIX_LEN).map(|_| char::from(SUFFIX_ALPHABET[rng.random_range(0..SUFFIX_ALPHABET.len())]));
     prefix.chars().take(GENERATED_PREFIX_LEN_MAX).chain(suffix).collect()

@@ -20,13 +20,27 @@ pub(crate) struct Server {
     _dir: tempfile::TempDir,
 }
 
+/// Upstream's numbers. No controller makes service accounts here, so that most tests do without that plugin.
+fn options(disabled: &[&str]) -> Options {
+    Options {
+        advertise: Some("192.0.2.1:6443".parse().unwrap()),
+        disabled_admission: disabled.iter().map(|plugin| (*plugin).to_owned()).collect(),
+        ..Options::new()
+    }
+}
+
 impl Server {
     pub(crate) async fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(skep_raft::Options::new(dir.path(), 1)).await.unwrap();
-        let options = Options { advertise: Some("192.0.2.1:6443".parse().unwrap()), ..Options::new() };
-        let api = ApiServer::start(options, Arc::new(Registry::builtin()), store.clone()).await.unwrap();
+        let api =
+            ApiServer::start(options(&["ServiceAccount"]), Arc::new(Registry::builtin()), store.clone()).await.unwrap();
         Self { api, store, _dir: dir }
+    }
+
+    /// Another server over the same store, as after a restart, with all admission plugins.
+    pub(crate) async fn restarted(&self) -> ApiServer {
+        ApiServer::start(options(&[]), Arc::new(Registry::builtin()), self.store.clone()).await.unwrap()
     }
 
     pub(crate) fn client(&self) -> kube::Client {

@@ -64,13 +64,14 @@ async fn nobody_sees_health_and_version_alone() {
     let listening = Listening::start().await;
     let nobody = listening.client(&listening.pki, None).await;
     assert_eq!(nobody.apiserver_version().await.unwrap().minor, "37");
-    for path in ["/livez", "/readyz?verbose", "/healthz/ping"] {
+    for path in ["/livez", "/readyz?verbose", "/healthz"] {
         let request = http::Request::get(path).body(Vec::new()).unwrap();
         assert!(nobody.request_text(request).await.unwrap().contains("ok"), "{path}");
     }
     let namespaces: Api<Namespace> = Api::all(nobody);
     let status = refusal(namespaces.list(&ListParams::default()).await);
-    assert_eq!((status.code, status.reason.as_str()), (401, "Unauthorized"));
+    assert_eq!((status.code, status.reason.as_str()), (403, "Forbidden"));
+    assert!(status.message.contains("User \"system:anonymous\" cannot list resource"), "{}", status.message);
 }
 
 #[tokio::test]

@@ -45,7 +45,9 @@ impl Site {
         let node = node(&pki).await;
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(skep_raft::Options::new(dir.path(), 1)).await.unwrap();
-        let options = Options { kubelet_client: Some(Arc::clone(&root)), ..Options::new() };
+        // No controller makes service accounts here.
+        let disabled_admission = vec!["ServiceAccount".to_owned()];
+        let options = Options { kubelet_client: Some(Arc::clone(&root)), disabled_admission, ..Options::new() };
         let api = ApiServer::start(options, Arc::new(Registry::builtin()), store).await.unwrap();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();

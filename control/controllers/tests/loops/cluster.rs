@@ -37,9 +37,10 @@ impl Cluster {
             pod_ranges: vec![range],
             ..Default::default()
         };
-        let (own, token) = (client.clone(), stop.clone());
+        // As in a cluster: what they may do is what their roles say.
+        let (own, token) = (server.client("system:kube-controller-manager", &[]), stop.clone());
         tasks.spawn(async move { skep_controllers::run(own, options, token).await.unwrap() });
-        let (own, token) = (client.clone(), stop.clone());
+        let (own, token) = (server.client("system:kube-scheduler", &[]), stop.clone());
         tasks.spawn(async move { skep_scheduler::run(own, skep_scheduler::Options::default(), token).await.unwrap() });
         tasks.spawn(play_kubelet(client, stop.clone()));
         let cluster = Self { server, store, stop, tasks, _dir: dir };

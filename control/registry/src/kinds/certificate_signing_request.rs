@@ -76,8 +76,8 @@ impl Kind for CertificateSigningRequests {
     fn set_requester(object: &mut CertificateSigningRequest, requester: &Requester<'_>) {
         object.spec.username = Some(requester.user.to_owned());
         object.spec.groups = Some(requester.groups.to_vec());
-        object.spec.uid = None;
-        object.spec.extra = None;
+        object.spec.uid = Some(requester.uid.to_owned()).filter(|uid| !uid.is_empty());
+        object.spec.extra = Some(requester.extra.clone()).filter(|extra| !extra.is_empty());
     }
 
     // What was asked for never changes.
@@ -263,6 +263,8 @@ fn condition_text(csr: &CertificateSigningRequest) -> String {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use serde_json::{Value, json};
 
     use super::*;
@@ -356,7 +358,7 @@ mod tests {
         let groups = ["system:bootstrappers".to_owned()];
         CertificateSigningRequests::set_requester(
             &mut object,
-            &Requester { user: "system:bootstrap:abcdef", groups: &groups },
+            &Requester { user: "system:bootstrap:abcdef", groups: &groups, uid: "", extra: &BTreeMap::new() },
         );
         assert_eq!(object.spec.username.as_deref(), Some("system:bootstrap:abcdef"));
         assert_eq!((object.spec.groups.as_deref(), object.spec.uid), (Some(&groups[..]), None));

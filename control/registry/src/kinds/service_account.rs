@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ServiceAccount;
 
 use crate::kind::Kind;
-use crate::strategy::{Cell, Column};
+use crate::strategy::{Cell, Column, Subresource};
 use crate::table;
 
 /// ServiceAccounts.
@@ -15,6 +15,7 @@ impl Kind for ServiceAccounts {
 
     const SINGULAR: &'static str = "serviceaccount";
     const SHORT_NAMES: &'static [&'static str] = &["sa"];
+    const SUBRESOURCES: &'static [Subresource] = &[Subresource::Token];
     const COLUMNS: &'static [Column] =
         &[table::NAME, table::number("Secrets", "How many secrets its pods may use."), table::AGE];
 

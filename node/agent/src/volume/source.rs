@@ -1,5 +1,8 @@
 //! Reading the objects that volumes and environments refer to.
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::Timestamp;
 use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, ServiceAccount};
 use kube::api::{Api, PostParams};
@@ -8,6 +11,9 @@ use super::content::Token;
 use super::{Error, volume_path};
 use crate::env::Sources;
 use crate::pod::PodKey;
+
+/// No token is kept for longer.
+const DAY_S: i64 = 24 * 3600;
 
 /// Names of the ConfigMaps and of the Secrets that a pod's volumes refer to.
 pub(crate) fn sources_of(pod: &Pod) -> (Vec<String>, Vec<String>) {
@@ -60,7 +66,8 @@ pub(crate) async fn tokens(
         let projections = volume.projected.iter().flat_map(|source| source.sources.iter().flatten());
         for wanted in projections.filter_map(|projection| projection.service_account_token.as_ref()) {
             let expiration_s = wanted.expiration_seconds.unwrap_or(EXPIRATION_S);
-            let held = volume_path(pod_dir, volume).and_then(|dir| young(&dir.join(&wanted.path), expiration_s));
+            let held = volume_path(pod_dir, volume)
+                .and_then(|dir| young(&dir.join(&wanted.path), expiration_s, Timestamp::now()));
             let token = match held {
                 Some(token) => token,
                 None => request(client, key, account, wanted.audience.as_deref(), expiration_s)
@@ -73,11 +80,20 @@ pub(crate) async fn tokens(
     Ok(tokens)
 }
 
-/// A token file's content while less than four fifths of its life have passed.
-fn young(path: &std::path::Path, expiration_s: i64) -> Option<String> {
-    let age_s = std::fs::metadata(path).ok()?.modified().ok()?.elapsed().ok()?.as_secs();
-    let life_s = u64::try_from(expiration_s).ok()?;
-    if age_s * 5 < life_s * 4 { std::fs::read_to_string(path).ok() } else { None }
+/// A token file's content while it is good for long enough.
+fn young(path: &std::path::Path, expiration_s: i64, now: Timestamp) -> Option<String> {
+    let token = std::fs::read_to_string(path).ok()?;
+    is_young(&token, expiration_s, now).then_some(token)
+}
+
+/// Whether less than four fifths of the life that was asked for have passed, and less than a day. The token says when it was issued:
+/// its file is as new as the volume's last change.
+fn is_young(token: &str, expiration_s: i64, now: Timestamp) -> bool {
+    let payload = token.split('.').nth(1).and_then(|payload| URL_SAFE_NO_PAD.decode(payload).ok());
+    let claims: Option<serde_json::Value> = payload.and_then(|payload| serde_json::from_slice(&payload).ok());
+    let Some(issued) = claims.and_then(|claims| claims["iat"].as_i64()) else { return false };
+    let age_s = now.as_second().saturating_sub(issued);
+    age_s >= 0 && age_s.saturating_mul(5) < expiration_s.saturating_mul(4) && age_s < DAY_S
 }
 
 async fn request(
@@ -104,4 +120,21 @@ async fn request(
     };
     let answer: TokenRequest = api.create_subresource("token", account, &PostParams::default(), &request).await?;
     Ok(answer.status.and_then(|status| status.token).unwrap_or_default())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_renewed_before_their_end() {
+        let token = format!("x.{}.y", URL_SAFE_NO_PAD.encode(r#"{"iat": 1000}"#));
+        let young = |now: i64, life: i64| is_young(&token, life, Timestamp::from_second(now).unwrap());
+        assert!(young(1000, 600) && young(1479, 600));
+        assert!(!young(1480, 600));
+        assert!(!young(999, 600), "a clock that went back");
+        assert!(young(1000 + DAY_S - 1, 10 * DAY_S) && !young(1000 + DAY_S, 10 * DAY_S));
+        assert!(!is_young("nonsense", 600, Timestamp::UNIX_EPOCH));
+    }
 }

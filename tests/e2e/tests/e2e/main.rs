@@ -1,6 +1,7 @@
 //! Real binaries, real containers, `kubectl`.
 #![allow(clippy::unwrap_used)]
 
+mod access;
 mod apply;
 mod custom;
 mod faults;
