@@ -37,7 +37,7 @@ impl Cached {
     /// From the bytes in the store; `None` if they are not an object of this resource.
     pub(crate) fn from_stored(resource: &Resource, key: String, revision: Revision, stored: &[u8]) -> Option<Self> {
         let bytes = splice(stored, revision)?;
-        let mut object = decode(resource, &bytes)?;
+        let mut object = resource.strategy.decode_stored(serde_json::from_slice(&bytes).ok()?).ok()?;
         if resource.strategy.stored_api_version().is_none() {
             return Some(Self::new(resource, key, revision, bytes, &*object));
         }
@@ -93,6 +93,9 @@ pub(crate) fn to_stored(resource: &Resource, encoded: Bytes) -> Bytes {
     let Some(version) = resource.strategy.stored_api_version().filter(|stored| *stored != api_version(resource)) else {
         return encoded;
     };
+    if let Some(stored) = decode(resource, &encoded).and_then(|object| resource.strategy.encode_stored(&*object)) {
+        return encode(&*stored);
+    }
     let Ok(mut value) = serde_json::from_slice::<Value>(&encoded) else { return encoded };
     value["apiVersion"] = Value::from(version);
     serde_json::to_vec(&value).map_or(encoded, Bytes::from)
@@ -116,7 +119,10 @@ fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
 
 /// `/registry/{group}/{plural}/`, `core` standing for the group without a name.
 pub(crate) fn prefix(resource: &Resource) -> String {
-    let group = if resource.group.is_empty() { "core" } else { &*resource.group };
+    let group = match resource.stored_group() {
+        "" => "core",
+        group => group,
+    };
     format!("/registry/{group}/{}/", resource.plural)
 }
 

@@ -8,9 +8,13 @@ use k8s_openapi::schemars::JsonSchema;
 use k8s_openapi::{ClusterResourceScope, Metadata as _, NamespaceResourceScope};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
+use crate::decode::decode;
 use crate::names;
-use crate::strategy::{Allocated, Cell, Claim, Column, FieldError, Pools, Requester, Scale, Scope, Subresource};
+use crate::strategy::{
+    Allocated, Cell, Claim, Column, DecodeError, FieldError, Object, Pools, Requester, Scale, Scope, Subresource,
+};
 use crate::table;
 
 /// A scope, as a value.
@@ -75,6 +79,8 @@ pub trait Kind: Send + Sync + 'static {
     /// Known field selectors. Those of the metadata are answered by the adaptor, others by [`Kind::fields`].
     const FIELDS: &'static [&'static str] = &["metadata.name", "metadata.namespace"];
 
+    /// `apiVersion` of the form in which the objects are stored, where it is another one; see [`View`].
+    const STORED_API_VERSION: Option<&'static str> = None;
     /// Whether objects have generations: the first is 1, and [`Kind::spec_changed`] says when it rises.
     const GENERATIONS: bool = false;
     /// Whether an update of an object that is not there creates it.
@@ -204,10 +210,37 @@ pub trait Kind: Send + Sync + 'static {
         vec![table::name(object.metadata()), table::age(object.metadata(), now)]
     }
 
+    /// The object as another kind stores it; `None` where it is stored as it is.
+    fn encode_stored(_object: &Self::Object) -> Option<Box<dyn Object>> {
+        None
+    }
+
+    /// The object that is stored.
+    ///
+    /// # Errors
+    /// What is stored is no such object.
+    fn decode_stored(stored: Value) -> Result<Self::Object, DecodeError> {
+        Ok(decode(stored)?.0)
+    }
+
     /// Values of [`Kind::FIELDS`], without those of the metadata.
     fn fields(_object: &Self::Object) -> Vec<(&'static str, String)> {
         Vec::new()
     }
+}
+
+/// A version of a kind whose objects are stored as another version has them. Both versions show the same objects, at the
+/// same revisions. [`Viewed`](crate::view::Viewed) makes a whole [`Kind`] of it: what is not a matter of form is the stored
+/// kind's.
+pub(crate) trait View: Kind {
+    /// The kind whose objects are stored.
+    type Stored: Kind;
+
+    /// The object in the stored form.
+    fn to_stored(view: Self::Object) -> <Self::Stored as Kind>::Object;
+
+    /// The object in this form. It must hold all that the stored one holds, since it may be written back.
+    fn from_stored(stored: <Self::Stored as Kind>::Object) -> Self::Object;
 }
 
 /// In the implementation of [`Kind`] for a type with a `status`: [`Kind::set_status`].

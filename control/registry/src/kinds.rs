@@ -1,14 +1,22 @@
 //! The kinds, a file each.
 
+mod admission;
 mod certificate_signing_request;
 mod config_map;
 mod controller_revision;
 mod cron_job;
+mod csi_driver;
+mod csi_node;
+mod csi_storage_capacity;
 mod daemon_set;
 mod deployment;
 mod endpoint_slice;
 mod endpoints;
 mod event;
+mod horizontal_pod_autoscaler;
+mod ingress;
+mod ingress_class;
+mod ip_address;
 mod job;
 mod lease;
 mod limit_range;
@@ -30,18 +38,32 @@ mod runtime_class;
 mod secret;
 mod service;
 mod service_account;
+mod service_cidr;
 mod stateful_set;
 mod storage_class;
+mod volume_attachment;
+mod volume_attributes_class;
 
+pub(crate) use admission::{
+    MutatingAdmissionPolicies, MutatingAdmissionPolicyBindings, MutatingWebhookConfigurations,
+    ValidatingAdmissionPolicies, ValidatingAdmissionPolicyBindings, ValidatingWebhookConfigurations,
+};
 pub(crate) use certificate_signing_request::CertificateSigningRequests;
 pub(crate) use config_map::ConfigMaps;
 pub(crate) use controller_revision::ControllerRevisions;
 pub(crate) use cron_job::CronJobs;
+pub(crate) use csi_driver::CsiDrivers;
+pub(crate) use csi_node::CsiNodes;
+pub(crate) use csi_storage_capacity::CsiStorageCapacities;
 pub(crate) use daemon_set::DaemonSets;
 pub(crate) use deployment::Deployments;
 pub(crate) use endpoint_slice::EndpointSlices;
 pub(crate) use endpoints::EndpointsKind;
-pub(crate) use event::Events;
+pub(crate) use event::{Events, EventsView};
+pub(crate) use horizontal_pod_autoscaler::{HorizontalPodAutoscalers, HorizontalPodAutoscalersV1};
+pub(crate) use ingress::Ingresses;
+pub(crate) use ingress_class::IngressClasses;
+pub(crate) use ip_address::IpAddresses;
 pub(crate) use job::Jobs;
 pub(crate) use lease::Leases;
 pub(crate) use limit_range::LimitRanges;
@@ -66,5 +88,8 @@ pub(crate) use runtime_class::RuntimeClasses;
 pub(crate) use secret::Secrets;
 pub(crate) use service::Services;
 pub(crate) use service_account::ServiceAccounts;
+pub(crate) use service_cidr::ServiceCidrs;
 pub(crate) use stateful_set::StatefulSets;
 pub(crate) use storage_class::StorageClasses;
+pub(crate) use volume_attachment::VolumeAttachments;
+pub(crate) use volume_attributes_class::VolumeAttributesClasses;

@@ -25,6 +25,7 @@ mod selector;
 mod strategy;
 mod table;
 mod typed;
+mod view;
 mod volume_claim;
 mod workload;
 

@@ -10,6 +10,7 @@ use crate::kind::{HasScope, Kind};
 use crate::kinds;
 use crate::strategy::Resource;
 use crate::typed::Typed;
+use crate::view::Viewed;
 
 /// Every resource that the server has, at one time. Look-ups are by hash. A resource keeps its slot from snapshot to
 /// snapshot; another one that takes its place gets a new slot.
@@ -43,6 +44,12 @@ impl Registry {
             resource::<kinds::Secrets>(),
             resource::<kinds::ServiceAccounts>(),
             resource::<kinds::Services>(),
+            resource::<kinds::MutatingAdmissionPolicies>(),
+            resource::<kinds::MutatingAdmissionPolicyBindings>(),
+            resource::<kinds::MutatingWebhookConfigurations>(),
+            resource::<kinds::ValidatingAdmissionPolicies>(),
+            resource::<kinds::ValidatingAdmissionPolicyBindings>(),
+            resource::<kinds::ValidatingWebhookConfigurations>(),
             resource::<kinds::ControllerRevisions>(),
             resource::<kinds::DaemonSets>(),
             resource::<kinds::Deployments>(),
@@ -50,10 +57,17 @@ impl Registry {
             resource::<kinds::StatefulSets>(),
             resource::<kinds::CronJobs>(),
             resource::<kinds::Jobs>(),
+            resource::<kinds::HorizontalPodAutoscalers>(),
+            resource::<Viewed<kinds::HorizontalPodAutoscalersV1>>(),
             resource::<kinds::CertificateSigningRequests>(),
             resource::<kinds::Leases>(),
             resource::<kinds::EndpointSlices>(),
+            resource::<Viewed<kinds::EventsView>>(),
+            resource::<kinds::IngressClasses>(),
+            resource::<kinds::Ingresses>(),
+            resource::<kinds::IpAddresses>(),
             resource::<kinds::NetworkPolicies>(),
+            resource::<kinds::ServiceCidrs>(),
             resource::<kinds::RuntimeClasses>(),
             resource::<kinds::PodDisruptionBudgets>(),
             resource::<kinds::PriorityClasses>(),
@@ -68,6 +82,11 @@ impl Registry {
             resource::<kinds::ClusterRoles>(),
             resource::<kinds::RoleBindings>(),
             resource::<kinds::Roles>(),
+            resource::<kinds::CsiDrivers>(),
+            resource::<kinds::CsiNodes>(),
+            resource::<kinds::CsiStorageCapacities>(),
+            resource::<kinds::VolumeAttachments>(),
+            resource::<kinds::VolumeAttributesClasses>(),
         ])
     }
 
@@ -138,9 +157,9 @@ impl Registry {
         self.plurals.get(plural)?.iter().find(|r| r.group == group && r.version == version)
     }
 
-    /// The versions of a resource, which share what is stored.
+    /// The versions of a resource, which share what is stored under a group.
     pub fn versions<'a>(&'a self, group: &'a str, plural: &str) -> impl Iterator<Item = &'a Arc<Resource>> {
-        self.plurals.get(plural).into_iter().flatten().filter(move |r| r.group == group)
+        self.plurals.get(plural).into_iter().flatten().filter(move |r| r.stored_group() == group)
     }
 
     /// The resource of a kind.

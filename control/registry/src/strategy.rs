@@ -77,6 +77,17 @@ pub struct Resource {
     pub strategy: Box<dyn Strategy>,
 }
 
+impl Resource {
+    /// The group under which its objects are stored.
+    #[must_use]
+    pub fn stored_group(&self) -> &str {
+        match self.strategy.stored_api_version() {
+            Some(version) => version.split_once('/').map_or("", |(group, _)| group),
+            None => &self.group,
+        }
+    }
+}
+
 /// A decoded API object of any kind.
 pub trait Object: Any + Send + Sync {
     /// Its metadata.
@@ -241,6 +252,17 @@ pub trait Strategy: Send + Sync {
     /// # Errors
     /// A value of the wrong type, with its path.
     fn decode(&self, value: Value) -> Result<Decoded, DecodeError>;
+    /// The object as another kind stores it; `None` where it is stored as it is, but for its `apiVersion`.
+    fn encode_stored(&self, _object: &dyn Object) -> Option<Box<dyn Object>> {
+        None
+    }
+    /// The object that is stored.
+    ///
+    /// # Errors
+    /// What is stored is no object of this resource.
+    fn decode_stored(&self, stored: Value) -> Result<Box<dyn Object>, DecodeError> {
+        Ok(self.decode(stored)?.object)
+    }
     /// Fills in upstream's defaults.
     fn default(&self, object: &mut dyn Object);
     /// Clears what a client may not set on creation (status), sets initial values.

@@ -113,6 +113,18 @@ impl<K: Kind> Strategy for Typed<K> {
         Ok(Decoded { object: Box::new(TypedObject(object)), unknown_fields })
     }
 
+    fn stored_api_version(&self) -> Option<&str> {
+        K::STORED_API_VERSION
+    }
+
+    fn encode_stored(&self, object: &dyn Object) -> Option<Box<dyn Object>> {
+        get::<K>(object).and_then(K::encode_stored)
+    }
+
+    fn decode_stored(&self, stored: Value) -> Result<Box<dyn Object>, DecodeError> {
+        Ok(Box::new(TypedObject(K::decode_stored(stored)?)))
+    }
+
     fn default(&self, object: &mut dyn Object) {
         if let Some(object) = get_mut::<K>(object) {
             K::default(object);

@@ -1,6 +1,8 @@
 //! Event (core/v1).
 
 use std::borrow::Cow;
+mod view;
+
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -12,6 +14,8 @@ use crate::kind::Kind;
 use crate::names;
 use crate::strategy::{Cell, Column, ColumnType, FieldError};
 use crate::table::{self, since};
+
+pub(crate) use view::EventsView;
 
 const REPORTING_INSTANCE_BYTES_MAX: usize = 128;
 const ACTION_BYTES_MAX: usize = 128;
