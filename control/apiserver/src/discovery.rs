@@ -31,7 +31,10 @@ pub(crate) fn below(resource: &Resource, subresource: Subresource) -> Below<'_> 
     let name = subresource_name(subresource);
     let own = |verbs| Below { name, group: &resource.group, version: &resource.version, kind: &resource.kind, verbs };
     match subresource {
-        Subresource::Status | Subresource::Approval => own(&["get", "patch", "update"]),
+        Subresource::Status | Subresource::Approval | Subresource::EphemeralContainers | Subresource::Resize => {
+            own(&["get", "patch", "update"])
+        }
+        Subresource::Eviction => Below { group: "policy", version: "v1", kind: "Eviction", ..own(&["create"]) },
         Subresource::Scale => {
             Below { group: "autoscaling", version: "v1", kind: "Scale", ..own(&["get", "patch", "update"]) }
         }

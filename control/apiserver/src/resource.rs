@@ -24,6 +24,7 @@ use crate::write::{self, Asked, Part, Target, Writer};
 
 mod apply;
 mod delete;
+mod eviction;
 mod kubelet;
 mod log;
 mod patch;

@@ -211,6 +211,20 @@ impl ApiError {
         Self::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", message).retry_after(1)
     }
 
+    /// A pod that may not be evicted now; `seconds` is how long to wait, where that is known.
+    pub(crate) fn disruption(why: String, seconds: Option<i32>) -> Self {
+        let message = "Cannot evict pod as it would violate the pod's disruption budget.";
+        let refused = Self::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", message).causes(vec![cause(
+            "DisruptionBudget",
+            why,
+            None,
+        )]);
+        match seconds {
+            Some(seconds) => refused.retry_after(seconds),
+            None => refused,
+        }
+    }
+
     pub(crate) fn internal(error: &dyn std::fmt::Display) -> Self {
         let message = format!("Internal error occurred: {error}");
         let causes = vec![StatusCause { message: Some(error.to_string()), ..StatusCause::default() }];

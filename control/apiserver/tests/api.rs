@@ -21,8 +21,12 @@ mod custom_openapi;
 mod deletion;
 #[path = "api/discovery.rs"]
 mod discovery;
+#[path = "api/eviction.rs"]
+mod eviction;
 #[path = "api/harness.rs"]
 mod harness;
+#[path = "api/kinds.rs"]
+mod kinds;
 #[path = "api/lists.rs"]
 mod lists;
 #[path = "api/nodes.rs"]
@@ -43,5 +47,7 @@ mod streams;
 mod tokens;
 #[path = "api/validation.rs"]
 mod validation;
+#[path = "api/versions.rs"]
+mod versions;
 #[path = "api/watches.rs"]
 mod watches;

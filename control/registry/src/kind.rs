@@ -120,8 +120,8 @@ pub trait Kind: Send + Sync + 'static {
         *new = kept;
     }
 
-    /// Keeps from `old` all but what the `approval` subresource may change.
-    fn prepare_for_approval_update(new: &mut Self::Object, old: &Self::Object) {
+    /// Keeps from `old` all but what a subresource other than `status` may change.
+    fn prepare_for_part_update(_part: Subresource, new: &mut Self::Object, old: &Self::Object) {
         new.clone_from(old);
     }
 
@@ -153,8 +153,8 @@ pub trait Kind: Send + Sync + 'static {
         Vec::new()
     }
 
-    /// Validation of an update of the approval.
-    fn validate_approval_update(_new: &Self::Object, _old: &Self::Object) -> Vec<FieldError> {
+    /// Validation of an update of a subresource other than `status`.
+    fn validate_part_update(_part: Subresource, _new: &Self::Object, _old: &Self::Object) -> Vec<FieldError> {
         Vec::new()
     }
 

@@ -9,6 +9,7 @@
 
 mod certificate;
 mod decode;
+mod disruption;
 mod endpoint;
 mod field;
 mod kind;
@@ -31,6 +32,7 @@ mod workload;
 
 pub use certificate::{CertificateRequest, CertificateRequestError};
 pub use decode::decode;
+pub use disruption::{DisruptionRefusal, covers_pod, is_free_to_go, is_guarded, take_disruption};
 pub use field::{Errors, Path};
 pub use kind::{ApiObject, HasScope, Kind};
 pub use metadata::{validate_metadata, validate_metadata_update};

@@ -45,6 +45,12 @@ pub enum Subresource {
     Token,
     /// Get, update and patch of what was decided on a request (certificate signing requests).
     Approval,
+    /// Get, update and patch of the containers that were added for debugging (pods).
+    EphemeralContainers,
+    /// Get, update and patch of what containers request and may use (pods).
+    Resize,
+    /// POST of a `policy/v1` Eviction (pods).
+    Eviction,
 }
 
 /// One served resource: its names, and the strategy for what differs between kinds.
@@ -273,8 +279,8 @@ pub trait Strategy: Send + Sync {
     fn prepare_for_update(&self, new: &mut dyn Object, old: &dyn Object);
     /// Keeps from `old` all but status (and, for upstream's kinds that allow it, some metadata).
     fn prepare_for_status_update(&self, new: &mut dyn Object, old: &dyn Object);
-    /// Keeps from `old` all but what the `approval` subresource may change.
-    fn prepare_for_approval_update(&self, new: &mut dyn Object, old: &dyn Object);
+    /// Keeps from `old` all but what a subresource other than `status` may change.
+    fn prepare_for_part_update(&self, part: Subresource, new: &mut dyn Object, old: &dyn Object);
     /// Fills in addresses and ports that the server hands out, or checks those asked for.
     ///
     /// # Errors
@@ -288,8 +294,8 @@ pub trait Strategy: Send + Sync {
     fn validate_update(&self, new: &dyn Object, old: &dyn Object) -> Vec<FieldError>;
     /// Upstream's validation of an update of the status subresource.
     fn validate_status_update(&self, new: &dyn Object, old: &dyn Object) -> Vec<FieldError>;
-    /// Upstream's validation of an update of the `approval` subresource.
-    fn validate_approval_update(&self, new: &dyn Object, old: &dyn Object) -> Vec<FieldError>;
+    /// Upstream's validation of an update of a subresource other than `status`.
+    fn validate_part_update(&self, part: Subresource, new: &dyn Object, old: &dyn Object) -> Vec<FieldError>;
     /// Upstream's validation of `metadata.name` beyond being a path segment, e.g. DNS-1123 subdomain, or DNS-1035 label
     /// for Services. `prefix` is set for `generateName`.
     fn validate_name(&self, name: &str, prefix: bool) -> Vec<String>;

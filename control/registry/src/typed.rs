@@ -14,6 +14,7 @@ use skep_schema::{Definitions, ObjectShape};
 use crate::kind::{ApiObject, Kind};
 use crate::strategy::{
     Allocated, Cell, Claim, Column, DecodeError, Decoded, FieldError, Object, Pools, Requester, Scale, Strategy,
+    Subresource,
 };
 
 /// An object of a `k8s-openapi` type behind the [`Object`] trait.
@@ -158,9 +159,9 @@ impl<K: Kind> Strategy for Typed<K> {
         }
     }
 
-    fn prepare_for_approval_update(&self, new: &mut dyn Object, old: &dyn Object) {
+    fn prepare_for_part_update(&self, part: Subresource, new: &mut dyn Object, old: &dyn Object) {
         if let (Some(new), Some(old)) = (get_mut::<K>(new), get::<K>(old)) {
-            K::prepare_for_approval_update(new, old);
+            K::prepare_for_part_update(part, new, old);
         }
     }
 
@@ -193,9 +194,9 @@ impl<K: Kind> Strategy for Typed<K> {
         }
     }
 
-    fn validate_approval_update(&self, new: &dyn Object, old: &dyn Object) -> Vec<FieldError> {
+    fn validate_part_update(&self, part: Subresource, new: &dyn Object, old: &dyn Object) -> Vec<FieldError> {
         match (get::<K>(new), get::<K>(old)) {
-            (Some(new), Some(old)) => K::validate_approval_update(new, old),
+            (Some(new), Some(old)) => K::validate_part_update(part, new, old),
             _ => Vec::new(),
         }
     }

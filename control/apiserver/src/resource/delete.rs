@@ -63,6 +63,11 @@ async fn options(mut call: Call) -> Result<(DeleteOptions, Asked), ApiError> {
     let body = input::read(std::mem::replace(&mut call.body, response::full(""))).await?;
     let options = if body.is_empty() { from_query(&call.query)? } else { from_body(&call.headers, &body)? };
     let dry_run = query::dry_run(options.dry_run.as_deref().unwrap_or_default())? || call.query.dry_run()?;
+    Ok((checked(options)?, call.asks("", dry_run)))
+}
+
+/// What is asked for, if it can be done.
+pub(super) fn checked(options: meta::DeleteOptions) -> Result<DeleteOptions, ApiError> {
     if let Some(seconds) = options.grace_period_seconds.filter(|seconds| *seconds < 0) {
         return Err(invalid(&format!(
             "gracePeriodSeconds: Invalid value: {seconds}: must be greater than or equal to 0"
@@ -85,12 +90,11 @@ async fn options(mut call: Call) -> Result<(DeleteOptions, Asked), ApiError> {
         (None, Some(false)) => Some("Background".to_owned()),
         (None, None) => None,
     };
-    let checked = DeleteOptions {
+    Ok(DeleteOptions {
         grace_period_seconds: options.grace_period_seconds,
         preconditions: options.preconditions.unwrap_or_default(),
         propagation,
-    };
-    Ok((checked, call.asks("", dry_run)))
+    })
 }
 
 fn from_query(query: &Query) -> Result<meta::DeleteOptions, ApiError> {

@@ -10,7 +10,7 @@ use skep_registry::{FieldError, FieldErrorKind, Object, Subresource};
 
 use super::apply::{self, Application};
 use super::patch::Patch;
-use super::{Context, log, patch, proxy, replace, stream, token};
+use super::{Context, eviction, log, patch, proxy, replace, stream, token};
 use crate::call::Call;
 use crate::form::{self, Shape};
 use crate::input;
@@ -35,6 +35,9 @@ pub(crate) fn name(subresource: Subresource) -> &'static str {
         Subresource::Finalize => "finalize",
         Subresource::Approval => "approval",
         Subresource::Token => "token",
+        Subresource::EphemeralContainers => "ephemeralcontainers",
+        Subresource::Resize => "resize",
+        Subresource::Eviction => "eviction",
     }
 }
 
@@ -52,9 +55,13 @@ pub(super) async fn handle(
         (Subresource::Status, Verb::Get) => read::get(writer, shape, target, None).await,
         (Subresource::Status, Verb::Update) => replace(writer, shape, target, Part::Status, call).await,
         (Subresource::Status, Verb::Patch) => patch::patch(context, shape, target, Part::Status, call).await,
-        (Subresource::Approval, Verb::Get) => read::get(writer, shape, target, None).await,
-        (Subresource::Approval, Verb::Update) => replace(writer, shape, target, Part::Approval, call).await,
-        (Subresource::Approval, Verb::Patch) => patch::patch(context, shape, target, Part::Approval, call).await,
+        (Subresource::Approval | Subresource::EphemeralContainers | Subresource::Resize, verb) => match verb {
+            Verb::Get => read::get(writer, shape, target, None).await,
+            Verb::Update => replace(writer, shape, target, Part::Other(subresource), call).await,
+            Verb::Patch => patch::patch(context, shape, target, Part::Other(subresource), call).await,
+            _ => Err(ApiError::method_not_allowed()),
+        },
+        (Subresource::Eviction, Verb::Create) => eviction::evict(writer, target, call).await,
         (Subresource::Scale, Verb::Get) => {
             let current = writer.current(target).await?;
             scale_response(target, &current, &call)

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use skep_registry::{FieldError, FieldErrorKind, Object};
+use skep_registry::{FieldError, FieldErrorKind, Object, Subresource};
 
 use super::create::own_namespace;
 use super::ownership::{self, Entries};
@@ -18,8 +18,8 @@ pub(crate) enum Part {
     Main,
     /// Status alone.
     Status,
-    /// What was decided on a request.
-    Approval,
+    /// What a subresource other than `status` is about.
+    Other(Subresource),
     /// The change is made by the server on the client's behalf: binding, finalizers of a namespace.
     Server,
 }
@@ -30,7 +30,7 @@ impl Part {
         match self {
             Self::Main | Self::Server => "",
             Self::Status => "status",
-            Self::Approval => "approval",
+            Self::Other(subresource) => crate::resource::subresource_name(subresource),
         }
     }
 }
@@ -125,10 +125,10 @@ fn prepare(target: &Target, part: Part, new: &mut dyn Object, old: &dyn Object) 
     match part {
         Part::Main => strategy.prepare_for_update(new, old),
         Part::Status => strategy.prepare_for_status_update(new, old),
-        Part::Approval => strategy.prepare_for_approval_update(new, old),
+        Part::Other(part) => strategy.prepare_for_part_update(part, new, old),
         Part::Server => {}
     }
-    if part == Part::Main && strategy.spec_changed(new, old) {
+    if matches!(part, Part::Main | Part::Other(_)) && strategy.spec_changed(new, old) {
         new.meta_mut().generation = Some(old.meta().generation.unwrap_or(0).saturating_add(1));
     }
 }
@@ -138,7 +138,7 @@ fn validate(target: &Target, part: Part, new: &dyn Object, old: &dyn Object) -> 
     let specific = match part {
         Part::Main => strategy.validate_update(new, old),
         Part::Status => strategy.validate_status_update(new, old),
-        Part::Approval => strategy.validate_approval_update(new, old),
+        Part::Other(part) => strategy.validate_part_update(part, new, old),
         Part::Server => return Vec::new(),
     };
     let mut errors = skep_registry::validate_metadata(new.meta(), target.served.scope, &**strategy);

@@ -98,7 +98,11 @@ impl Kind for CertificateSigningRequests {
         status.certificate = certificate;
     }
 
-    fn prepare_for_approval_update(new: &mut CertificateSigningRequest, old: &CertificateSigningRequest) {
+    fn prepare_for_part_update(
+        _part: Subresource,
+        new: &mut CertificateSigningRequest,
+        old: &CertificateSigningRequest,
+    ) {
         let conditions = conditions(new).to_vec();
         keep(new, old);
         new.status.get_or_insert_default().conditions = Some(conditions).filter(|list| !list.is_empty());
@@ -128,7 +132,11 @@ impl Kind for CertificateSigningRequests {
         errors.into_vec()
     }
 
-    fn validate_approval_update(new: &CertificateSigningRequest, old: &CertificateSigningRequest) -> Vec<FieldError> {
+    fn validate_part_update(
+        _part: Subresource,
+        new: &CertificateSigningRequest,
+        old: &CertificateSigningRequest,
+    ) -> Vec<FieldError> {
         let mut errors = Errors::new();
         validate_conditions(&mut errors, new);
         let path = Path::root("status.conditions");
@@ -341,14 +349,14 @@ mod tests {
         CertificateSigningRequests::prepare_for_status_update(&mut status, &old);
         assert_eq!((conditions(&status).len(), status.spec == old.spec), (0, true));
         let mut approval = csr(json!({}), approved);
-        CertificateSigningRequests::prepare_for_approval_update(&mut approval, &old);
+        CertificateSigningRequests::prepare_for_part_update(Subresource::Approval, &mut approval, &old);
         assert_eq!(conditions(&approval)[0].status, "True");
         assert_eq!(approval.status.as_ref().unwrap().certificate, None);
         assert_eq!(condition_text(&approval), "Approved");
         let both = csr(good(), json!({"conditions": [{"type": "Approved"}, {"type": "Denied"}]}));
-        let errors = text(CertificateSigningRequests::validate_approval_update(&both, &old));
+        let errors = text(CertificateSigningRequests::validate_part_update(Subresource::Approval, &both, &old));
         assert!(errors[0].contains("mutually exclusive"), "{errors:?}");
-        let errors = text(CertificateSigningRequests::validate_approval_update(&old, &approval));
+        let errors = text(CertificateSigningRequests::validate_part_update(Subresource::Approval, &old, &approval));
         assert!(errors[0].contains("may not remove a condition of type \"Approved\""), "{errors:?}");
     }
 

@@ -1,5 +1,6 @@
 //! Pod.
 
+mod part;
 mod table;
 mod validate;
 
@@ -28,6 +29,9 @@ impl Kind for Pods {
         Subresource::Attach,
         Subresource::PortForward,
         Subresource::Proxy,
+        Subresource::EphemeralContainers,
+        Subresource::Eviction,
+        Subresource::Resize,
     ];
     const COLUMNS: &'static [Column] = table::COLUMNS;
     const FIELDS: &'static [&'static str] = &[
@@ -85,6 +89,14 @@ impl Kind for Pods {
     }
 
     with_generations!(Pod);
+
+    fn prepare_for_part_update(part: Subresource, new: &mut Pod, old: &Pod) {
+        part::prepare(part, new, old);
+    }
+
+    fn validate_part_update(part: Subresource, new: &Pod, old: &Pod) -> Vec<FieldError> {
+        part::validate(part, new, old)
+    }
 
     fn grace_period_seconds(object: &Pod, requested: Option<i64>) -> i64 {
         let spec = object.spec.as_ref();

@@ -2,6 +2,7 @@
 
 mod container;
 mod env;
+mod ephemeral;
 mod probe;
 mod resources;
 mod scheduling;
@@ -84,6 +85,7 @@ fn validate_containers(errors: &mut Errors, path: &Path<'_>, spec: &PodSpec, vol
         }
     }
     validate_host_ports(errors, &path.child("containers"), &spec.containers);
+    ephemeral::validate_all(errors, path, spec, &context, &mut seen);
 }
 
 /// A port of the node belongs to one container.

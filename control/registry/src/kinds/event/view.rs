@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn the_newer_form_is_stricter() {
-        let value = json!({"metadata": {"name": "e"}, "type": "x", "deprecatedCount": 1, "series": {"count": 1}});
+        let value = json!({"metadata": {"name": "e"}, "type": "x", "deprecatedCount": 1, "series": {"count": 1, "lastObservedTime": "1970-01-01T00:00:00Z"}});
         let event: events::v1::Event = crate::decode::decode(value).unwrap().0;
         let text: Vec<String> =
             EventsView::validate(&event).iter().map(|error| format!("{}: {}", error.field, error.message)).collect();
