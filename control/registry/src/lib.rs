@@ -21,6 +21,9 @@ mod pod_spec;
 mod quantity;
 mod registry;
 mod resource_name;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod round_trip;
 mod schedule;
 mod selector;
 mod strategy;

@@ -7,5 +7,5 @@ mod validate;
 pub(crate) use default::{default_pod, default_spec};
 pub use qos::qos_class;
 pub(crate) use validate::{
-    validate_host_path, validate_node_selector, validate_quantity, validate_spec, validate_tolerations,
+    validate_host_path, validate_nfs, validate_node_selector, validate_quantity, validate_spec, validate_tolerations,
 };

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use crate::field::{self, Errors, Path};
 use crate::kind::Kind;
 use crate::names;
-use crate::pod_spec::{validate_host_path, validate_node_selector};
+use crate::pod_spec::{validate_host_path, validate_nfs, validate_node_selector};
 use crate::strategy::{Cell, Column, FieldError, Subresource};
 use crate::table;
 use crate::volume_claim;
@@ -188,15 +188,7 @@ fn validate_sources(errors: &mut Errors, path: &Path<'_>, spec: &PersistentVolum
         }
     }
     if let Some(source) = &spec.nfs {
-        let at = path.child("nfs");
-        for (field, value) in [("server", &source.server), ("path", &source.path)] {
-            if value.is_empty() {
-                errors.required(&at.child(field), "");
-            }
-        }
-        if !source.path.starts_with('/') {
-            errors.invalid(&at.child("path"), source.path.as_str(), "must be an absolute path");
-        }
+        validate_nfs(errors, &path.child("nfs"), source);
     }
     if let Some(source) = &spec.csi {
         let at = path.child("csi");

@@ -14,12 +14,14 @@ use k8s_openapi::api::core::v1::{Container, PodSecurityContext, PodSpec};
 
 pub(crate) use resources::validate_quantity;
 pub(crate) use scheduling::{validate_node_selector, validate_tolerations};
-pub(crate) use volume::validate_host_path;
+pub(crate) use volume::{validate_host_path, validate_nfs};
 
 use crate::field::{Errors, Path};
 use crate::metadata::validate_labels;
 use crate::names;
 
+const SYSCTL_RULE: &str = "must have at most 253 characters and match regex \
+    ^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$";
 const ID_MAX: i64 = i32::MAX as i64;
 
 /// A pod's or a template's spec.
@@ -48,6 +50,7 @@ pub(crate) fn validate_spec(errors: &mut Errors, path: &Path<'_>, spec: &PodSpec
     }
     validate_names(errors, path, spec);
     scheduling::validate_scheduling(errors, path, spec);
+    validate_platform(errors, path, spec);
     if let Some(seconds) = spec.active_deadline_seconds.filter(|seconds| !(1..=ID_MAX).contains(seconds)) {
         let detail = "must be between 1 and 2147483647, inclusive";
         errors.invalid(&path.child("activeDeadlineSeconds"), seconds, detail);
@@ -158,11 +161,69 @@ fn validate_security_context(errors: &mut Errors, path: &Path<'_>, context: &Pod
         let (path, name) = (path.child("sysctls"), sysctl.name.as_str());
         if name.is_empty() {
             errors.required(&path.index(i).child("name"), "");
+        } else if !is_sysctl(name) {
+            errors.invalid(&path.index(i).child("name"), name, SYSCTL_RULE);
         } else if !seen.insert(name) {
             errors.duplicate(&path.index(i).child("name"), name);
         }
     }
     container::validate_seccomp(errors, &path.child("seccompProfile"), context.seccomp_profile.as_ref());
+    container::validate_app_armor(errors, &path.child("appArmorProfile"), context.app_armor_profile.as_ref());
+    let policies = ["Merge", "Strict"];
+    if let Some(policy) = context.supplemental_groups_policy.as_deref().filter(|policy| !policies.contains(policy)) {
+        errors.not_supported(&path.child("supplementalGroupsPolicy"), policy, &policies);
+    }
+}
+
+/// Parts of a kernel parameter's name, between dots or slashes.
+fn is_sysctl(name: &str) -> bool {
+    let edge = |b: Option<&u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    let is_part = |part: &str| {
+        let bytes = part.as_bytes();
+        edge(bytes.first())
+            && edge(bytes.last())
+            && bytes.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_'))
+    };
+    name.len() <= names::SUBDOMAIN_BYTES_MAX && name.split(['.', '/']).all(is_part)
+}
+
+/// What the node must be able to do.
+fn validate_platform(errors: &mut Errors, path: &Path<'_>, spec: &PodSpec) {
+    match spec.os.as_ref().map(|os| os.name.as_str()) {
+        None | Some("linux" | "windows") => {}
+        Some("") => errors.required(&path.child("os.name"), "cannot be empty"),
+        Some(other) => errors.not_supported(&path.child("os.name"), other, &["linux", "windows"]),
+    }
+    for (name, quantity) in spec.overhead.iter().flatten() {
+        validate_quantity(errors, &path.child("overhead").key(name), quantity);
+    }
+    let policies = ["Never", "PreemptLowerPriority"];
+    if let Some(policy) = spec.preemption_policy.as_deref().filter(|policy| !policies.contains(policy)) {
+        errors.not_supported(&path.child("preemptionPolicy"), policy, &policies);
+    }
+    let mut seen = BTreeSet::new();
+    for (i, claim) in spec.resource_claims.iter().flatten().enumerate() {
+        let path = path.child("resourceClaims");
+        let path = path.index(i);
+        errors.invalid_each(&path.child("name"), &claim.name, names::dns1123_label(&claim.name));
+        if !seen.insert(claim.name.as_str()) {
+            errors.duplicate(&path.child("name"), claim.name.as_str());
+        }
+        let sources = [&claim.resource_claim_name, &claim.resource_claim_template_name];
+        match sources.iter().filter(|source| source.is_some()).count() {
+            0 => errors.invalid(
+                &path,
+                claim.name.as_str(),
+                "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`",
+            ),
+            1 => {}
+            _ => errors.invalid(
+                &path,
+                claim.name.as_str(),
+                "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified",
+            ),
+        }
+    }
 }
 
 /// A user or group number.

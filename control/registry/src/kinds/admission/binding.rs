@@ -30,6 +30,7 @@ impl Kind for ValidatingAdmissionPolicyBindings {
     type Object = ValidatingAdmissionPolicyBinding;
 
     const SINGULAR: &'static str = "validatingadmissionpolicybinding";
+    const CATEGORIES: &'static [&'static str] = &["api-extensions"];
     const COLUMNS: &'static [Column] = COLUMNS;
 
     with_generations!(ValidatingAdmissionPolicyBinding);
@@ -77,6 +78,7 @@ impl Kind for MutatingAdmissionPolicyBindings {
     type Object = MutatingAdmissionPolicyBinding;
 
     const SINGULAR: &'static str = "mutatingadmissionpolicybinding";
+    const CATEGORIES: &'static [&'static str] = &["api-extensions"];
     const COLUMNS: &'static [Column] = COLUMNS;
 
     with_generations!(MutatingAdmissionPolicyBinding);

@@ -26,6 +26,7 @@ impl Kind for ValidatingAdmissionPolicies {
     type Object = ValidatingAdmissionPolicy;
 
     const SINGULAR: &'static str = "validatingadmissionpolicy";
+    const CATEGORIES: &'static [&'static str] = &["api-extensions"];
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::Status];
     const COLUMNS: &'static [Column] = &[
         table::NAME,
@@ -82,6 +83,7 @@ impl Kind for MutatingAdmissionPolicies {
     type Object = MutatingAdmissionPolicy;
 
     const SINGULAR: &'static str = "mutatingadmissionpolicy";
+    const CATEGORIES: &'static [&'static str] = &["api-extensions"];
     const COLUMNS: &'static [Column] = &[
         table::NAME,
         table::number("Mutations", "How many mutations there are."),

@@ -50,6 +50,7 @@ impl Kind for ValidatingWebhookConfigurations {
     type Object = ValidatingWebhookConfiguration;
 
     const SINGULAR: &'static str = "validatingwebhookconfiguration";
+    const CATEGORIES: &'static [&'static str] = &["api-extensions"];
     const GENERATIONS: bool = true;
     const COLUMNS: &'static [Column] = COLUMNS;
 
@@ -75,6 +76,7 @@ impl Kind for MutatingWebhookConfigurations {
     type Object = MutatingWebhookConfiguration;
 
     const SINGULAR: &'static str = "mutatingwebhookconfiguration";
+    const CATEGORIES: &'static [&'static str] = &["api-extensions"];
     const GENERATIONS: bool = true;
     const COLUMNS: &'static [Column] = COLUMNS;
 

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::api::core::v1::{Container, ContainerPort, SeccompProfile, SecurityContext, VolumeMount};
+use k8s_openapi::api::core::v1::{
+    AppArmorProfile, Container, ContainerPort, SeccompProfile, SecurityContext, VolumeMount,
+};
 
 use super::{env, probe, resources, validate_id};
 use crate::endpoint::validate_protocol;
@@ -33,6 +35,8 @@ pub(super) fn validate(errors: &mut Errors, path: &Path<'_>, container: &Contain
     env::validate_env_from(errors, &path.child("envFrom"), container.env_from.as_deref().unwrap_or_default());
     let mounts = container.volume_mounts.as_deref().unwrap_or_default();
     validate_mounts(errors, &path.child("volumeMounts"), mounts, context.volumes);
+    validate_devices(errors, &path.child("volumeDevices"), container, context.volumes);
+    validate_resize_policy(errors, &path.child("resizePolicy"), container);
     probe::validate_probes(errors, path, container);
     probe::validate_lifecycle(errors, path, container);
     if let Some(requirements) = &container.resources {
@@ -149,6 +153,85 @@ fn validate_mounts(errors: &mut Errors, path: &Path<'_>, mounts: &[VolumeMount],
     }
 }
 
+/// Block devices: volumes that are not mounted.
+fn validate_devices(errors: &mut Errors, path: &Path<'_>, container: &Container, volumes: &BTreeSet<&str>) {
+    let mounts = container.volume_mounts.as_deref().unwrap_or_default();
+    let (mut names, mut places) = (BTreeSet::new(), BTreeSet::new());
+    for (i, device) in container.volume_devices.iter().flatten().enumerate() {
+        let path = path.index(i);
+        let (at, name) = (path.child("name"), device.name.as_str());
+        if name.is_empty() {
+            errors.required(&at, "");
+        } else if !volumes.contains(name) {
+            errors.not_found(&at, name);
+        }
+        if !names.insert(name) {
+            errors.invalid(&at, name, "must be unique");
+        }
+        if mounts.iter().any(|mount| mount.name == name) {
+            errors.invalid(&at, name, "must not already exist in volumeMounts");
+        }
+        let (at, place) = (path.child("devicePath"), device.device_path.as_str());
+        if place.is_empty() {
+            errors.required(&at, "");
+        } else if place.split('/').any(|part| part == "..") {
+            errors.invalid(&at, place, "can not contain backsteps ('..')");
+        }
+        if !places.insert(place) {
+            errors.invalid(&at, place, "must be unique");
+        }
+        if mounts.iter().any(|mount| mount.mount_path == place) {
+            errors.invalid(&at, place, "must not already exist in volumeMounts");
+        }
+    }
+}
+
+/// Whether a change of an amount restarts the container.
+fn validate_resize_policy(errors: &mut Errors, path: &Path<'_>, container: &Container) {
+    let mut seen = BTreeSet::new();
+    for (i, policy) in container.resize_policy.iter().flatten().enumerate() {
+        let path = path.index(i);
+        let resource = policy.resource_name.as_str();
+        if !seen.insert(resource) {
+            errors.duplicate(&path, resource);
+        }
+        match resource {
+            "cpu" | "memory" => {}
+            "" => errors.required(&path.child("resourceName"), ""),
+            other => errors.not_supported(&path.child("resourceName"), other, &["cpu", "memory"]),
+        }
+        match policy.restart_policy.as_str() {
+            "NotRequired" | "RestartContainer" => {}
+            "" => errors.required(&path.child("restartPolicy"), ""),
+            other => errors.not_supported(&path.child("restartPolicy"), other, &["NotRequired", "RestartContainer"]),
+        }
+    }
+}
+
+/// An AppArmor profile of a pod or container.
+pub(super) fn validate_app_armor(errors: &mut Errors, path: &Path<'_>, profile: Option<&AppArmorProfile>) {
+    const BYTES_MAX: usize = 4095;
+    let Some(profile) = profile else { return };
+    let at = path.child("localhostProfile");
+    let missing = "must be set when AppArmor type is Localhost";
+    match (profile.type_.as_str(), profile.localhost_profile.as_deref()) {
+        ("Localhost", None) => errors.required(&at, missing),
+        ("Localhost", Some(name)) if name.trim() != name => {
+            errors.invalid(&at, name, "must not be padded with whitespace");
+        }
+        ("Localhost", Some("")) => errors.required(&at, missing),
+        ("Localhost", Some(name)) if name.len() > BYTES_MAX => errors.too_long(&at, BYTES_MAX),
+        ("Localhost", Some(_)) | ("RuntimeDefault" | "Unconfined", None) => {}
+        ("RuntimeDefault" | "Unconfined", Some(name)) => {
+            errors.invalid(&at, name, "can only be set when AppArmor type is Localhost");
+        }
+        ("", _) => errors.required(&path.child("type"), "type is required when appArmorProfile is set"),
+        (other, _) => {
+            errors.not_supported(&path.child("type"), other, &["Localhost", "RuntimeDefault", "Unconfined"]);
+        }
+    }
+}
+
 /// A path that stays below where it starts.
 pub(super) fn validate_inner_path(errors: &mut Errors, path: &Path<'_>, text: &str) {
     if text.starts_with('/') {
@@ -168,6 +251,7 @@ fn validate_security(errors: &mut Errors, path: &Path<'_>, security: &SecurityCo
         errors.not_supported(&path.child("procMount"), kind, &["Default", "Unmasked"]);
     }
     validate_seccomp(errors, &path.child("seccompProfile"), security.seccomp_profile.as_ref());
+    validate_app_armor(errors, &path.child("appArmorProfile"), security.app_armor_profile.as_ref());
     if security.allow_privilege_escalation == Some(false) {
         let value = || serde_json::to_value(security).unwrap_or_default();
         if security.privileged == Some(true) {

@@ -31,6 +31,7 @@ pub(super) fn validate(errors: &mut Errors, path: &Path<'_>, resources: &Resourc
             }
         }
     }
+    validate_huge_pages(errors, path, resources);
     for (name, request) in resources.requests.iter().flatten() {
         let Some(limit) = resources.limits.as_ref().and_then(|limits| limits.get(name)) else { continue };
         let (Ok(wanted), Ok(most)) = (Quantity::try_from(request), Quantity::try_from(limit)) else { continue };
@@ -42,6 +43,15 @@ pub(super) fn validate(errors: &mut Errors, path: &Path<'_>, resources: &Resourc
             let detail = format!("must be equal to {name} limit of {}", limit.0);
             errors.invalid(&path, request.0.as_str(), &detail);
         }
+    }
+}
+
+/// Huge pages alone are no reason for a place on a node.
+fn validate_huge_pages(errors: &mut Errors, path: &Path<'_>, resources: &ResourceRequirements) {
+    let lists = [&resources.limits, &resources.requests];
+    let names = || lists.iter().flat_map(|list| list.iter().flatten()).map(|(name, _)| name.as_str());
+    if names().any(|name| name.starts_with("hugepages-")) && !names().any(|name| matches!(name, "cpu" | "memory")) {
+        errors.forbidden(path, "HugePages require cpu or memory");
     }
 }
 

@@ -173,3 +173,81 @@ fn specs_are_checked() {
         assert_eq!(spec(fault), [expected]);
     }
 }
+
+#[test]
+fn volumes_of_all_sorts_are_checked() {
+    let claim = json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}});
+    let good = json!([
+        {"name": "n", "nfs": {"server": "s", "path": "/p"}}, {"name": "c", "csi": {"driver": "a.b"}},
+        {"name": "e", "ephemeral": {"volumeClaimTemplate": {"spec": claim}}}, {"name": "i", "image": {"reference": "r"}},
+        {"name": "s", "iscsi": {"targetPortal": "p", "iqn": "iqn.a", "lun": 1}},
+        {"name": "f", "fc": {"targetWWNs": ["a"], "lun": 1}},
+    ]);
+    assert_eq!(spec(json!({"volumes": good})), Vec::<String>::new());
+    for (source, expected) in [
+        (json!({"nfs": {"server": "s", "path": "p"}}), "nfs.path: Invalid value: \"p\": must be an absolute path"),
+        (json!({"csi": {"driver": "-"}}), "csi.driver: Invalid value: \"-\": a lowercase RFC 1123 subdomain must"),
+        (json!({"ephemeral": {}}), "ephemeral.volumeClaimTemplate: Required value"),
+        (
+            json!({"ephemeral": {"volumeClaimTemplate": {"spec": {"accessModes": ["ReadWriteOnce"]}}}}),
+            "ephemeral.volumeClaimTemplate.spec.resources[storage]: Required value",
+        ),
+        (
+            json!({"iscsi": {"targetPortal": "p", "iqn": "x", "lun": 1}}),
+            "iscsi.iqn: Invalid value: \"x\": must be valid format starting with iqn, eui, or naa",
+        ),
+        (
+            json!({"fc": {"lun": 1}}),
+            "fc.targetWWNs: Required value: must specify either targetWWNs or wwids, but not both",
+        ),
+    ] {
+        let mut volume = json!({"name": "v"});
+        volume.as_object_mut().unwrap().extend(source.as_object().unwrap().clone());
+        let faults = spec(json!({"volumes": [volume]}));
+        assert!(faults.len() == 1 && faults[0].starts_with(&format!("spec.volumes[0].{expected}")), "{faults:?}");
+    }
+}
+
+#[test]
+fn what_the_node_must_offer_is_checked() {
+    for (fault, expected) in [
+        (
+            json!({"os": {"name": "x"}}),
+            "spec.os.name: Unsupported value: \"x\": supported values: \"linux\", \"windows\"",
+        ),
+        (
+            json!({"securityContext": {"sysctls": [{"name": "A", "value": "1"}]}}),
+            "spec.securityContext.sysctls[0].name: Invalid value: \"A\": must have at most 253 characters and match regex \
+             ^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$",
+        ),
+        (
+            json!({"securityContext": {"appArmorProfile": {"type": "Localhost"}}}),
+            "spec.securityContext.appArmorProfile.localhostProfile: Required value: must be set when AppArmor type is \
+             Localhost",
+        ),
+        (
+            json!({"resourceClaims": [{"name": "r"}]}),
+            "spec.resourceClaims[0]: Invalid value: \"r\": must specify one of: `resourceClaimName`, \
+             `resourceClaimTemplateName`",
+        ),
+    ] {
+        assert_eq!(spec(fault), [expected]);
+    }
+    for (fault, expected) in [
+        (
+            json!({"volumeDevices": [{"name": "x", "devicePath": "/d"}]}),
+            "spec.containers[0].volumeDevices[0].name: Not found: \"x\"",
+        ),
+        (
+            json!({"resizePolicy": [{"resourceName": "x", "restartPolicy": "NotRequired"}]}),
+            "spec.containers[0].resizePolicy[0].resourceName: Unsupported value: \"x\": supported values: \"cpu\", \
+             \"memory\"",
+        ),
+        (
+            json!({"resources": {"limits": {"hugepages-2Mi": "2Mi"}}}),
+            "spec.containers[0].resources: Forbidden: HugePages require cpu or memory",
+        ),
+    ] {
+        assert_eq!(container(fault), [expected]);
+    }
+}

@@ -1,9 +1,13 @@
 //! Volumes.
 
+mod source;
+
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::{DownwardAPIVolumeFile, HostPathVolumeSource, KeyToPath, Volume, VolumeProjection};
 use serde_json::Value;
+
+pub(crate) use source::validate_nfs;
 
 use super::container::validate_inner_path;
 use super::env::{validate_field_ref, validate_resource_ref};
@@ -78,6 +82,7 @@ fn validate_source(errors: &mut Errors, path: &Path<'_>, volume: &Volume) {
             validate_projection(errors, &path.child("sources").index(i), projection);
         }
     }
+    source::validate(errors, path, volume);
     if volume.persistent_volume_claim.as_ref().is_some_and(|source| source.claim_name.is_empty()) {
         errors.required(&path.child("persistentVolumeClaim.claimName"), "");
     }
