@@ -159,7 +159,8 @@ proptest! {
             kinds::CronJobs, kinds::Jobs, kinds::HorizontalPodAutoscalers, Viewed<kinds::HorizontalPodAutoscalersV1>,
             kinds::CertificateSigningRequests, kinds::Leases, kinds::EndpointSlices, Viewed<kinds::EventsView>,
             kinds::IngressClasses, kinds::Ingresses, kinds::IpAddresses, kinds::NetworkPolicies, kinds::ServiceCidrs,
-            kinds::RuntimeClasses, kinds::PodDisruptionBudgets, kinds::CsiDrivers, kinds::CsiNodes,
+            kinds::RuntimeClasses, kinds::PodDisruptionBudgets, kinds::LimitRanges, kinds::ResourceQuotas,
+            kinds::PriorityClasses, kinds::StorageClasses, kinds::CsiDrivers, kinds::CsiNodes,
             kinds::CsiStorageCapacities, kinds::VolumeAttachments, kinds::VolumeAttributesClasses,
         );
     }
