@@ -7,6 +7,7 @@ mod custom;
 mod faults;
 mod fleet;
 mod inspect;
+mod kinds;
 mod schema;
 mod streams;
 
