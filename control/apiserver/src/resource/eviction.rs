@@ -41,11 +41,8 @@ pub(super) async fn evict(writer: &Writer, target: &Target, mut call: Call) -> R
     let pod = typed_ref::<Pod>(&*decoded).ok_or_else(ApiError::no_such_path)?;
     if is_guarded(pod) {
         match budget(writer, target, pod)? {
-            Some((budget, held)) if is_free_to_go(&held, pod) => {
-                // What made it free must still hold when it goes.
-                pin(&mut options, &current);
-                drop(budget);
-            }
+            // What made it free must still hold when it goes.
+            Some((_, held)) if is_free_to_go(&held, pod) => pin(&mut options, &current),
             Some((budget, _)) => take(writer, &asked, &budget, &target.name).await?,
             None => {}
         }

@@ -53,7 +53,7 @@ impl Kind for Jobs {
         let (uid, name) = (object.metadata.uid.clone(), object.metadata.name.clone());
         let spec = object.spec.get_or_insert_default();
         if spec.manual_selector != Some(true) {
-            select_own(spec, uid.unwrap_or_default(), name.unwrap_or_default());
+            select_own(spec, &uid.unwrap_or_default(), &name.unwrap_or_default());
         }
     }
 
@@ -124,13 +124,13 @@ impl Kind for Jobs {
 }
 
 /// Labels that no other Job's pods have, and a selector for them.
-fn select_own(spec: &mut JobSpec, uid: String, name: String) {
+fn select_own(spec: &mut JobSpec, uid: &str, name: &str) {
     let labels = spec.template.metadata.get_or_insert_default().labels.get_or_insert_default();
-    for (key, value) in [(UID, &uid), (OLD_UID, &uid), (NAME, &name), (OLD_NAME, &name)] {
-        labels.entry(key.to_owned()).or_insert_with(|| value.clone());
+    for (key, value) in [(UID, uid), (OLD_UID, uid), (NAME, name), (OLD_NAME, name)] {
+        labels.entry(key.to_owned()).or_insert_with(|| value.to_owned());
     }
     let selector = spec.selector.get_or_insert_default();
-    selector.match_labels.get_or_insert_default().entry(UID.to_owned()).or_insert(uid);
+    selector.match_labels.get_or_insert_default().entry(UID.to_owned()).or_insert_with(|| uid.to_owned());
 }
 
 /// The selector and labels of [`select_own`], which nobody may have chosen otherwise.
