@@ -46,7 +46,7 @@ pub(crate) async fn keep(writer: Arc<Writer>, registry: Arc<Registry>, options: 
     }
 }
 
-/// Creates the system namespaces and priority classes and, if an address is advertised, the Service `kubernetes` with its endpoint.
+/// Creates the system namespaces, priority classes and range of addresses and, if an address is advertised, the Service `kubernetes` with its endpoint.
 pub(crate) async fn ensure(writer: &Writer, registry: &Arc<Registry>, options: &Options) -> Result<(), Error> {
     for name in NAMESPACES {
         let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
@@ -62,6 +62,13 @@ pub(crate) async fn ensure(writer: &Writer, registry: &Arc<Registry>, options: &
         });
         ensure_object(writer, registry, ("scheduling.k8s.io", "priorityclasses"), &object, false).await?;
     }
+    let range = json!({
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "ServiceCIDR",
+        "metadata": {"name": "kubernetes"},
+        "spec": {"cidrs": [options.service_cidr.trunc()]},
+    });
+    ensure_object(writer, registry, ("networking.k8s.io", "servicecidrs"), &range, false).await?;
     let Some(address) = options.advertise else { return Ok(()) };
     ensure_object(writer, registry, ("", "services"), &service(options, address), false).await?;
     ensure_object(writer, registry, ("", "endpoints"), &endpoints(address), true).await?;
