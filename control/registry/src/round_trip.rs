@@ -59,7 +59,8 @@ impl Numbers {
 fn make(schema: &Value, all: &Map<String, Value>, numbers: &mut Numbers, depth: usize) -> Value {
     let reference = schema.get("$ref").or_else(|| schema.pointer("/allOf/0/$ref")).and_then(Value::as_str);
     if let Some(name) = reference.and_then(|reference| reference.rsplit('/').next()) {
-        return make(&all[name], all, numbers, depth);
+        // An amount may be written as a number, and is kept as text.
+        return if name.ends_with(".Quantity") { json!("1Gi") } else { make(&all[name], all, numbers, depth) };
     }
     let format = schema.get("format").and_then(Value::as_str).unwrap_or_default();
     let kind = match schema.get("type") {
@@ -107,6 +108,24 @@ fn without_fractions(value: &mut Value) {
     }
 }
 
+fn compare(back: &Value, made: &Value, path: String, differences: &mut Vec<String>) {
+    match (back, made) {
+        (Value::Object(a), Value::Object(b)) => {
+            for key in a.keys().chain(b.keys().filter(|key| !a.contains_key(*key))) {
+                let (a, b) = (a.get(key).unwrap_or(&Value::Null), b.get(key).unwrap_or(&Value::Null));
+                compare(a, b, format!("{path}.{key}"), differences);
+            }
+        }
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            for (i, (a, b)) in a.iter().zip(b).enumerate() {
+                compare(a, b, format!("{path}[{i}]"), differences);
+            }
+        }
+        _ if back != made => differences.push(format!("{path}: {made} became {back}")),
+        _ => {}
+    }
+}
+
 fn holds<K: Kind>(seed: u64) {
     let mut definitions = Definitions::new();
     let name = definitions.add::<K::Object>();
@@ -123,7 +142,9 @@ fn holds<K: Kind>(seed: u64) {
     assert_eq!(decoded.unknown_fields, Vec::<String>::new(), "{name}");
     let mut back = decoded.object.to_value();
     without_fractions(&mut back);
-    assert_eq!(back, made, "{name}");
+    let mut differences = Vec::new();
+    compare(&back, &made, String::new(), &mut differences);
+    assert_eq!(differences, Vec::<String>::new(), "{name}");
 
     let mut object = decoded.object;
     strategy.default(&mut *object);
