@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Map, Value};
 use skep_registry::{
     Allocated, Cell, Claim, Column, ColumnType, DecodeError, Decoded, FieldError, FieldErrorKind, Object, Pools,
-    Requester, Scale, Strategy,
+    Requester, Scale, Strategy, Subresource,
 };
 use skep_schema::{Definitions, Gvk, ObjectShape};
 
@@ -194,7 +194,7 @@ impl Strategy for Custom {
         *new = kept;
     }
 
-    fn prepare_for_approval_update(&self, _: &mut dyn Object, _: &dyn Object) {}
+    fn prepare_for_part_update(&self, _: Subresource, _: &mut dyn Object, _: &dyn Object) {}
 
     fn allocate(&self, _: &mut dyn Object, _: Option<&dyn Object>, _: &dyn Pools) -> Allocated {
         Ok(())
@@ -229,7 +229,7 @@ impl Strategy for Custom {
         found
     }
 
-    fn validate_approval_update(&self, _: &dyn Object, _: &dyn Object) -> Vec<FieldError> {
+    fn validate_part_update(&self, _: Subresource, _: &dyn Object, _: &dyn Object) -> Vec<FieldError> {
         Vec::new()
     }
 
