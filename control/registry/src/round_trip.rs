@@ -60,7 +60,16 @@ fn make(schema: &Value, all: &Map<String, Value>, numbers: &mut Numbers, depth: 
     let reference = schema.get("$ref").or_else(|| schema.pointer("/allOf/0/$ref")).and_then(Value::as_str);
     if let Some(name) = reference.and_then(|reference| reference.rsplit('/').next()) {
         // An amount may be written as a number, and is kept as text.
-        return if name.ends_with(".Quantity") { json!("1Gi") } else { make(&all[name], all, numbers, depth) };
+        if name.ends_with(".Quantity") {
+            return json!("1Gi");
+        }
+        let mut made = make(&all[name], all, numbers, depth);
+        // An object inside another one says what it is.
+        if depth > 0 && all[name].pointer("/properties/apiVersion").is_some() && made.get("metadata").is_some() {
+            made["apiVersion"] = "v1".into();
+            made["kind"] = name.rsplit('.').next().unwrap_or_default().into();
+        }
+        return made;
     }
     let format = schema.get("format").and_then(Value::as_str).unwrap_or_default();
     let kind = match schema.get("type") {

@@ -72,7 +72,7 @@ impl super::Admission {
                 quota.status.get_or_insert_default().used = Some(used.to_api());
             }
             let target = Target { served: served.clone(), namespace: Some(namespace.to_owned()), name };
-            let value = object::stored(served, &*changed);
+            let value = object::encode(&*changed);
             charges.push(Charge { key: target.store_key(), expected: cached.revision, value });
         }
         Ok(charges)
