@@ -65,9 +65,13 @@ fn make(schema: &Value, all: &Map<String, Value>, numbers: &mut Numbers, depth: 
         }
         let mut made = make(&all[name], all, numbers, depth);
         // An object inside another one says what it is.
-        if depth > 0 && all[name].pointer("/properties/apiVersion").is_some() && made.get("metadata").is_some() {
+        let has = |field: &str| all[name]["properties"].get(field).is_some();
+        if depth > 0 && has("apiVersion") && has("metadata") {
             made["apiVersion"] = "v1".into();
             made["kind"] = name.rsplit('.').next().unwrap_or_default().into();
+            if made.get("metadata").is_none() {
+                made["metadata"] = json!({});
+            }
         }
         return made;
     }
