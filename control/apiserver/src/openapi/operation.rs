@@ -4,7 +4,6 @@ use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::autoscaling::v1::Scale;
 use k8s_openapi::api::core::v1::Binding;
 use k8s_openapi::api::policy::v1::Eviction;
-use k8s_openapi::api::policy::v1::Eviction;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{DeleteOptions, Status};
 use serde_json::json;
 use skep_registry::{Registry, Resource, Scope};
@@ -180,7 +179,6 @@ fn schema_below(gvk: &Gvk<'_>, resource: &Resource, schema: &str, definitions: &
     match (gvk.group, gvk.kind) {
         ("autoscaling", "Scale") => Some(definitions.add_kind::<Scale>()),
         ("", "Binding") => Some(definitions.add_kind::<Binding>()),
-        ("policy", "Eviction") => Some(definitions.add_kind::<Eviction>()),
         ("policy", "Eviction") => Some(definitions.add_kind::<Eviction>()),
         ("authentication.k8s.io", "TokenRequest") => Some(definitions.add_kind::<TokenRequest>()),
         (_, kind) if kind == resource.kind => Some(schema.to_owned()),
