@@ -7,9 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Pod, Service, ServicePort};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use crate::objects::{ObjectKey, Objects, namespace};
 use crate::pod;
-use crate::selector::matches_map;
 
 /// The label that says that a Service has no address of its own.
 pub(crate) const HEADLESS: &str = "service.kubernetes.io/headless";
@@ -33,22 +31,6 @@ pub(crate) fn is_headless(service: &Service) -> bool {
 /// Whether pods that are not ready are to get traffic.
 pub(crate) fn publishes_not_ready(service: &Service) -> bool {
     service.spec.as_ref().and_then(|spec| spec.publish_not_ready_addresses).unwrap_or(false)
-}
-
-/// The pods that a Service selects, by name.
-pub(crate) fn selected_pods(service: &Service, pods: &Objects<Pod>) -> Vec<Arc<Pod>> {
-    let Some(selector) = managed_selector(service) else { return Vec::new() };
-    let mut pods = pods.list(namespace(service));
-    pods.retain(|pod| matches_map(selector, pod.metadata.labels.as_ref()));
-    pods
-}
-
-/// The Services that select a pod.
-pub(crate) fn services_of(pod: &Pod, services: &Objects<Service>) -> Vec<ObjectKey> {
-    let selects = |service: &&Arc<Service>| {
-        managed_selector(service).is_some_and(|selector| matches_map(selector, pod.metadata.labels.as_ref()))
-    };
-    services.list(namespace(pod)).iter().filter(selects).map(|service| ObjectKey::of(service.as_ref())).collect()
 }
 
 /// Whether a change of a pod can change an endpoint.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use crate::index::{Entries, KeysOf};
 use crate::informer::Watched;
 
 /// What became of one object. At least one of the two is there.
@@ -35,6 +36,7 @@ pub(crate) struct Cache<K> {
     seen: u64,
     /// A list under way, and the own writes that came meanwhile, which it may or may not hold.
     listing: Option<Listing<K>>,
+    indexes: Vec<Entries<K>>,
 }
 
 struct Listing<K> {
@@ -45,7 +47,7 @@ struct Listing<K> {
 
 impl<K> Default for Cache<K> {
     fn default() -> Self {
-        Self { objects: HashMap::new(), seen: 0, listing: None }
+        Self { objects: HashMap::new(), seen: 0, listing: None, indexes: Vec::new() }
     }
 }
 
@@ -62,10 +64,25 @@ impl<K: Watched> Cache<K> {
         self.objects.values().flat_map(BTreeMap::values).cloned().collect()
     }
 
+    /// The number of the index of that name, which is made if it is not there.
+    pub(crate) fn index(&mut self, name: &'static str, keys_of: KeysOf<K>) -> usize {
+        if let Some(number) = self.indexes.iter().position(|entries| entries.name == name) {
+            return number;
+        }
+        let objects = self.objects.values().flat_map(BTreeMap::values);
+        self.indexes.push(Entries::new(name, keys_of, objects));
+        self.indexes.len() - 1
+    }
+
+    pub(crate) fn entries(&self, number: usize) -> &Entries<K> {
+        &self.indexes[number]
+    }
+
     /// An object as the watch tells it.
     pub(crate) fn apply(&mut self, object: K) -> Option<Change<K>> {
         self.seen = self.seen.max(version(object.meta()));
-        self.put(Arc::new(object))
+        let change = self.put(Arc::new(object));
+        self.indexed(change)
     }
 
     /// An object as the answer to an own write has it. Left out if the watch is past it already: it may be gone since.
@@ -77,7 +94,15 @@ impl<K: Watched> Cache<K> {
         if let Some(listing) = &mut self.listing {
             listing.written.push(Arc::clone(&object));
         }
-        self.put(object)
+        let change = self.put(object);
+        self.indexed(change)
+    }
+
+    fn indexed(&mut self, change: Option<Change<K>>) -> Option<Change<K>> {
+        if let Some(change) = &change {
+            self.indexes.iter_mut().for_each(|entries| entries.take(change));
+        }
+        change
     }
 
     fn put(&mut self, object: Arc<K>) -> Option<Change<K>> {
@@ -110,7 +135,7 @@ impl<K: Watched> Cache<K> {
         if objects.is_empty() {
             self.objects.remove(namespace);
         }
-        Some(Change { old, new: None })
+        self.indexed(Some(Change { old, new: None }))
     }
 
     pub(crate) fn begin_list(&mut self) {
@@ -136,11 +161,12 @@ impl<K: Watched> Cache<K> {
             }
         }
         let mut changes = Vec::new();
-        for (namespace, objects) in &self.objects {
+        for (namespace, objects) in &mut self.objects {
             for (name, new) in objects {
-                let old = before.get(namespace).and_then(|objects| objects.get(name)).cloned();
-                if old.as_ref().is_none_or(|old| old.meta().resource_version != new.meta().resource_version) {
-                    changes.push(Change { old, new: Some(Arc::clone(new)) });
+                match before.get(namespace).and_then(|objects| objects.get(name)).cloned() {
+                    // Nothing new: the object stays where it is.
+                    Some(old) if old.meta().resource_version == new.meta().resource_version => *new = old,
+                    old => changes.push(Change { old, new: Some(Arc::clone(new)) }),
                 }
             }
         }
@@ -150,6 +176,9 @@ impl<K: Watched> Cache<K> {
                     changes.push(Change { old: Some(old), new: None });
                 }
             }
+        }
+        for entries in &mut self.indexes {
+            changes.iter().for_each(|change| entries.take(change));
         }
         changes
     }
@@ -168,6 +197,7 @@ fn version(meta: &ObjectMeta) -> u64 {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use k8s_openapi::api::core::v1::ConfigMap;
+    use kube::Resource as _;
 
     use super::*;
 
@@ -236,5 +266,27 @@ mod tests {
         changes.sort();
         assert_eq!(changes, [("changed".to_owned(), true), ("gone".to_owned(), false)]);
         assert_eq!(names(&cache), ["changed", "kept", "own"]);
+    }
+
+    #[test]
+    fn an_index_holds_what_the_cache_holds() {
+        let mut cache = Cache::default();
+        cache.apply(object("early", 1));
+        let initial = |object: &ConfigMap| vec![object.metadata.name.as_deref().unwrap_or_default()[..1].to_owned()];
+        let number = cache.index("by-initial", initial);
+        assert_eq!(number, cache.index("by-initial", initial));
+        cache.apply(object("early", 2));
+        cache.apply(object("even", 3));
+        cache.record(object("odd", 4));
+        let lens = |cache: &Cache<ConfigMap>| ["e", "o"].map(|key| cache.entries(number).len(key));
+        assert_eq!(lens(&cache), [2, 1]);
+        cache.begin_list();
+        cache.list_item(object("early", 2));
+        cache.list_item(object("other", 6));
+        cache.end_list();
+        assert_eq!(lens(&cache), [1, 1]);
+        cache.delete(&object("early", 7));
+        cache.remove(object("other", 6).meta());
+        assert_eq!(lens(&cache), [0, 0]);
     }
 }

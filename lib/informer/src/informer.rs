@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::cache::{Cache, Change};
+use crate::index::Index;
 
 /// An object type that can be watched.
 pub trait Watched: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static {}
@@ -68,6 +69,13 @@ impl<K: Watched> Informer<K> {
     /// All objects, in no order.
     pub fn all(&self) -> Vec<Arc<K>> {
         self.read(Cache::all)
+    }
+
+    /// The objects by the keys that `keys_of` says, pure and the same at all times. Who asks for the same name again gets
+    /// the same index.
+    pub fn index(&self, name: &'static str, keys_of: fn(&K) -> Vec<String>) -> Index<K> {
+        let number = self.write(|cache| cache.index(name, keys_of));
+        Index { informer: self.clone(), number }
     }
 
     /// Calls `handler` for each change from now on. It must not block. What came before is had by
@@ -174,7 +182,7 @@ impl<K: Watched> Informer<K> {
         }
     }
 
-    fn read<T>(&self, f: impl FnOnce(&Cache<K>) -> T) -> T {
+    pub(crate) fn read<T>(&self, f: impl FnOnce(&Cache<K>) -> T) -> T {
         f(&self.shared.cache.read().unwrap_or_else(PoisonError::into_inner))
     }
 

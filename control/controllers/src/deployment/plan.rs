@@ -18,7 +18,7 @@ use crate::selector;
 /// A Deployment and its surroundings.
 pub(crate) struct Observed {
     pub(crate) deployment: Arc<Deployment>,
-    /// The namespace's ReplicaSets.
+    /// Its ReplicaSets, and those of its namespace that nobody controls.
     pub(crate) replica_sets: Vec<Arc<ReplicaSet>>,
     /// Pods of the Deployment's ReplicaSets; only where it recreates.
     pub(crate) pods: Vec<Arc<Pod>>,

@@ -17,15 +17,15 @@ use super::status::{note_create_error, same_status};
 use crate::context::{Context, normal, now, wait, warning};
 use crate::error::Error;
 use crate::objects::{ObjectKey, Objects, name, namespace, uid};
-use crate::owner::{adopt_patch, controller_of, controller_reference, is_controlled_by, release_patch};
-use crate::selector;
+use crate::owned::Owned;
+use crate::owner::{controller_of, is_controlled_by};
 
 /// Runs the controller until it is stopped.
 pub(crate) async fn run(context: Context) {
     let controller = Controller {
         deployments: Objects::namespaced(&context.informers),
-        replica_sets: Objects::namespaced(&context.informers),
-        pods: Objects::namespaced(&context.informers),
+        replica_sets: Owned::new(&context.informers),
+        pods: Owned::new(&context.informers),
         recorder: context.recorder("deployment-controller"),
     };
     let queue = context.queue::<Controller>();
@@ -35,8 +35,8 @@ pub(crate) async fn run(context: Context) {
 
 struct Controller {
     deployments: Objects<Deployment>,
-    replica_sets: Objects<ReplicaSet>,
-    pods: Objects<Pod>,
+    replica_sets: Owned<ReplicaSet>,
+    pods: Owned<Pod>,
     recorder: Recorder,
 }
 
@@ -49,29 +49,12 @@ enum Applied {
 
 fn watch(controller: &Controller, queue: &Queue<ObjectKey>) {
     controller.deployments.wake(queue, "Deployment");
-    let wake = queue.clone();
-    let deployments = controller.deployments.clone();
-    controller.replica_sets.informer().on_change(move |change| {
-        for set in change.each() {
-            match controller_of(&set.metadata) {
-                Some(owner) if owner.kind == "Deployment" => {
-                    wake.add(ObjectKey::new(namespace(set.as_ref()), &owner.name), "ReplicaSet");
-                }
-                Some(_) => {}
-                None => {
-                    for candidate in deployments.list(namespace(set.as_ref())) {
-                        if selects(&candidate, set) {
-                            wake.add(ObjectKey::of(candidate.as_ref()), "ReplicaSet");
-                        }
-                    }
-                }
-            }
-        }
-    });
+    let replica_sets = &controller.replica_sets;
+    replica_sets.wake_controllers(&controller.deployments, |deployment| &deployment.spec.selector, queue, "ReplicaSet");
     // A Deployment that recreates waits for its last old pod, which no ReplicaSet's status counts while it terminates.
     let wake = queue.clone();
-    let replica_sets = controller.replica_sets.clone();
-    controller.pods.informer().on_change(move |change| {
+    let replica_sets = replica_sets.objects.clone();
+    controller.pods.objects.informer().on_change(move |change| {
         let (Some(pod), None) = (&change.old, &change.new) else { return };
         let Some(owner) = controller_of(&pod.metadata).filter(|owner| owner.kind == "ReplicaSet") else { return };
         let set = replica_sets.get(&ObjectKey::new(namespace(pod.as_ref()), &owner.name));
@@ -80,11 +63,6 @@ fn watch(controller: &Controller, queue: &Queue<ObjectKey>) {
             wake.add(ObjectKey::new(namespace(pod.as_ref()), &deployment.name), "Pod");
         }
     });
-}
-
-fn selects(deployment: &Deployment, set: &ReplicaSet) -> bool {
-    let selector = &deployment.spec.selector;
-    !selector::is_empty(selector) && selector::matches(selector, set.metadata.labels.as_ref())
 }
 
 impl Reconciler for Controller {
@@ -104,7 +82,7 @@ impl Reconciler for Controller {
 
     async fn observe(&self, key: &ObjectKey) -> Result<Option<Observed>, Error> {
         let Some(deployment) = self.deployments.get(key) else { return Ok(None) };
-        let replica_sets = self.replica_sets.list(&key.namespace);
+        let replica_sets = self.replica_sets.candidates(deployment.as_ref());
         let strategy = deployment.spec.strategy.as_ref();
         let recreates = strategy.and_then(|strategy| strategy.type_.as_deref()) == Some("Recreate");
         let pods = if recreates { self.pods_of(&deployment, &replica_sets) } else { Vec::new() };
@@ -117,15 +95,7 @@ impl Reconciler for Controller {
 
     async fn apply(&self, _: &ObjectKey, observed: &Observed, plan: &Plan) -> Result<Applied, Error> {
         let deployment = observed.deployment.as_ref();
-        if !plan.adopt.is_empty() || !plan.release.is_empty() {
-            let owner = controller_reference(deployment);
-            for set in &plan.adopt {
-                self.replica_sets.merge(set, &adopt_patch(&set.metadata, &owner)).await?;
-            }
-            for set in &plan.release {
-                self.replica_sets.merge(set, &release_patch(&set.metadata, uid(deployment))).await?;
-            }
-        }
+        self.replica_sets.settle(deployment, &plan.adopt, &plan.release).await?;
         for step in &plan.steps {
             if let Applied::Collision = self.apply_step(deployment, step).await? {
                 return Ok(Applied::Collision);
@@ -167,19 +137,16 @@ impl Reconciler for Controller {
 
 impl Controller {
     fn pods_of(&self, deployment: &Deployment, sets: &[Arc<ReplicaSet>]) -> Vec<Arc<Pod>> {
-        let own = |set: &&Arc<ReplicaSet>| is_controlled_by(&set.metadata, uid(deployment));
-        let uids: Vec<_> = sets.iter().filter(own).map(|set| uid(set.as_ref())).collect();
-        let mut pods = self.pods.list(namespace(deployment));
-        pods.retain(|pod| controller_of(&pod.metadata).is_some_and(|owner| uids.contains(&owner.uid.as_str())));
-        pods
+        let own = sets.iter().filter(|set| is_controlled_by(&set.metadata, uid(deployment)));
+        own.flat_map(|set| self.pods.of(uid(set.as_ref()))).collect()
     }
 
     async fn apply_step(&self, deployment: &Deployment, step: &Step) -> Result<Applied, Error> {
         match step {
-            Step::Create(set) => match self.replica_sets.create(set).await {
+            Step::Create(set) => match self.replica_sets.objects.create(set).await {
                 Ok(created) => self.tell_scaled(deployment, &created, 0),
                 Err(error) if error.is_already_exists() => {
-                    let known = self.replica_sets.get(&ObjectKey::of(set.as_ref()));
+                    let known = self.replica_sets.objects.get(&ObjectKey::of(set.as_ref()));
                     // Not in the cache yet: the write of an earlier run of this process, which the watch will tell.
                     let ours = known.is_none_or(|known| is_same(deployment, &known, set));
                     return if ours { Err(error) } else { Ok(Applied::Collision) };
@@ -192,10 +159,10 @@ impl Controller {
                 }
             },
             Step::Update { new, from } => {
-                let updated = self.replica_sets.replace(new).await?;
+                let updated = self.replica_sets.objects.replace(new).await?;
                 self.tell_scaled(deployment, &updated, *from);
             }
-            Step::Delete(set) => self.replica_sets.delete(set, DeleteParams::background()).await?,
+            Step::Delete(set) => self.replica_sets.objects.delete(set, DeleteParams::background()).await?,
         }
         Ok(Applied::Done)
     }

@@ -1,45 +1,30 @@
 //! The loop over Services, for their Endpoints.
 
-use k8s_openapi::api::core::v1::{Endpoints, Pod, Service};
+use k8s_openapi::api::core::v1::Endpoints;
 use kube::api::DeleteParams;
-use skep_reconcile::{Queue, Reconciler};
+use skep_reconcile::Reconciler;
 
 use super::plan::{self, Observed, Plan, is_own};
 use crate::context::{Context, now};
 use crate::error::Error;
 use crate::objects::{ObjectKey, Objects};
-use crate::service::{endpoint_changed, selected_pods, services_of};
+use crate::selection::Selection;
 
 /// Runs the controller until it is stopped.
 pub(crate) async fn run(context: Context) {
     let controller = Controller {
-        services: Objects::namespaced(&context.informers),
-        pods: Objects::namespaced(&context.informers),
+        selection: Selection::new(&context.informers),
         endpoints: Objects::namespaced(&context.informers),
     };
     let queue = context.queue::<Controller>();
-    watch(&controller, &queue);
+    controller.selection.wake(&queue);
+    controller.endpoints.wake(&queue, "Endpoints");
     context.run(controller, queue).await;
 }
 
 struct Controller {
-    services: Objects<Service>,
-    pods: Objects<Pod>,
+    selection: Selection,
     endpoints: Objects<Endpoints>,
-}
-
-fn watch(controller: &Controller, queue: &Queue<ObjectKey>) {
-    controller.services.wake(queue, "Service");
-    let wake = queue.clone();
-    let services = controller.services.clone();
-    controller.pods.informer().on_change(move |change| {
-        if endpoint_changed(change.old.as_ref(), change.new.as_ref()) {
-            for key in change.each().flat_map(|pod| services_of(pod, &services)) {
-                wake.add(key, "Pod");
-            }
-        }
-    });
-    controller.endpoints.wake(queue, "Endpoints");
 }
 
 impl Reconciler for Controller {
@@ -55,7 +40,7 @@ impl Reconciler for Controller {
 
     /// Services, and Endpoints that one which is gone left behind.
     fn keys(&self) -> Vec<ObjectKey> {
-        let mut keys = self.services.keys();
+        let mut keys = self.selection.services.keys();
         let own = self.endpoints.all();
         keys.extend(
             own.iter().filter(|endpoints| is_own(endpoints)).map(|endpoints| ObjectKey::of(endpoints.as_ref())),
@@ -64,8 +49,8 @@ impl Reconciler for Controller {
     }
 
     async fn observe(&self, key: &ObjectKey) -> Result<Option<Observed>, Error> {
-        let service = self.services.get(key);
-        let pods = service.as_ref().map(|service| selected_pods(service, &self.pods)).unwrap_or_default();
+        let service = self.selection.services.get(key);
+        let pods = service.as_ref().map(|service| self.selection.pods_of(service)).unwrap_or_default();
         Ok(Some(Observed { service, pods, endpoints: self.endpoints.get(key), now: now() }))
     }
 

@@ -1,9 +1,9 @@
 //! The loop over Services, for their EndpointSlices.
 
-use k8s_openapi::api::core::v1::{Node, Pod, Service};
+use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::DeleteParams;
-use skep_informer::{Recorder, reference};
+use skep_informer::{Index, Recorder, reference};
 use skep_reconcile::{Next, Queue, Reconciler};
 
 use super::plan::{self, CONTROLLER, MANAGED_BY, Observed, Plan, SERVICE_NAME};
@@ -11,16 +11,20 @@ use crate::context::{Context, now, warning};
 use crate::error::Error;
 use crate::objects::{ObjectKey, Objects, name, namespace};
 use crate::pod;
-use crate::service::{endpoint_changed, managed_selector, selected_pods, services_of};
+use crate::selection::Selection;
+use crate::service::managed_selector;
 
 const ZONE: &str = "topology.kubernetes.io/zone";
 
 /// Runs the controller until it is stopped.
 pub(crate) async fn run(context: Context) {
+    let slices: Objects<EndpointSlice> = Objects::namespaced(&context.informers);
+    let of_service =
+        slices.informer().index("service", |slice| service_of(slice).iter().map(ObjectKey::to_string).collect());
     let controller = Controller {
-        services: Objects::namespaced(&context.informers),
-        pods: Objects::namespaced(&context.informers),
-        slices: Objects::namespaced(&context.informers),
+        selection: Selection::new(&context.informers),
+        slices,
+        of_service,
         nodes: Objects::cluster(&context.informers),
         recorder: context.recorder("endpoint-slice-controller"),
     };
@@ -30,30 +34,20 @@ pub(crate) async fn run(context: Context) {
 }
 
 struct Controller {
-    services: Objects<Service>,
-    pods: Objects<Pod>,
+    selection: Selection,
     slices: Objects<EndpointSlice>,
+    /// This controller's slices, by Service.
+    of_service: Index<EndpointSlice>,
     nodes: Objects<Node>,
     recorder: Recorder,
 }
 
 fn watch(controller: &Controller, queue: &Queue<ObjectKey>) {
-    controller.services.wake(queue, "Service");
-    let wake = queue.clone();
-    let services = controller.services.clone();
-    controller.pods.informer().on_change(move |change| {
-        if endpoint_changed(change.old.as_ref(), change.new.as_ref()) {
-            for key in change.each().flat_map(|pod| services_of(pod, &services)) {
-                wake.add(key, "Pod");
-            }
-        }
-    });
+    controller.selection.wake(queue);
     let wake = queue.clone();
     controller.slices.informer().on_change(move |change| {
-        for slice in change.each().filter(|slice| is_own(slice)) {
-            if let Some(service) = service_name(slice) {
-                wake.add(ObjectKey::new(namespace(slice.as_ref()), service), "EndpointSlice");
-            }
+        for service in change.each().filter_map(|slice| service_of(slice)) {
+            wake.add(service, "EndpointSlice");
         }
     });
 }
@@ -62,12 +56,11 @@ fn label<'a>(slice: &'a EndpointSlice, key: &str) -> Option<&'a str> {
     slice.metadata.labels.as_ref()?.get(key).map(String::as_str)
 }
 
-fn is_own(slice: &EndpointSlice) -> bool {
-    label(slice, MANAGED_BY) == Some(CONTROLLER)
-}
-
-fn service_name(slice: &EndpointSlice) -> Option<&str> {
-    label(slice, SERVICE_NAME)
+/// The Service of one of this controller's slices.
+fn service_of(slice: &EndpointSlice) -> Option<ObjectKey> {
+    let own = label(slice, MANAGED_BY) == Some(CONTROLLER);
+    let service = label(slice, SERVICE_NAME).filter(|_| own)?;
+    Some(ObjectKey::new(namespace(slice), service))
 }
 
 impl Reconciler for Controller {
@@ -82,20 +75,18 @@ impl Reconciler for Controller {
     }
 
     fn keys(&self) -> Vec<ObjectKey> {
-        self.services.keys()
+        self.selection.services.keys()
     }
 
     async fn observe(&self, key: &ObjectKey) -> Result<Option<Observed>, Error> {
-        let Some(service) = self.services.get(key) else { return Ok(None) };
+        let Some(service) = self.selection.services.get(key) else { return Ok(None) };
         if managed_selector(&service).is_none() || service.metadata.deletion_timestamp.is_some() {
             return Ok(None);
         }
-        let mut slices = self.slices.list(&key.namespace);
-        slices.retain(|slice| {
-            let alive = slice.metadata.deletion_timestamp.is_none();
-            alive && is_own(slice) && service_name(slice) == Some(name(service.as_ref()))
-        });
-        let pods = selected_pods(&service, &self.pods);
+        let mut slices = self.of_service.get(&key.to_string());
+        slices.retain(|slice| slice.metadata.deletion_timestamp.is_none());
+        slices.sort_by(|a, b| name(a.as_ref()).cmp(name(b.as_ref())));
+        let pods = self.selection.pods_of(&service);
         let zone = |node: &str| {
             let node = self.nodes.get(&ObjectKey::new("", node))?;
             Some((name(node.as_ref()).to_owned(), node.metadata.labels.as_ref()?.get(ZONE)?.clone()))

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::DeleteParams;
 use serde_json::json;
-use skep_informer::{Recorder, reference};
+use skep_informer::{Index, Recorder, reference};
 use skep_reconcile::{Next, Reconciler};
 use tracing::warn;
 
@@ -25,10 +25,12 @@ const LEASES: &str = "kube-node-lease";
 
 /// Runs the controller until it is stopped.
 pub(crate) async fn run(context: Context, settings: NodeHealth) {
+    let pods: Objects<Pod> = Objects::namespaced(&context.informers);
     let controller = Controller {
         nodes: Objects::cluster(&context.informers),
         leases: Objects::namespaced(&context.informers),
-        pods: Objects::namespaced(&context.informers),
+        of_node: pods.informer().index("node", |pod| pod::node_name(pod).map(str::to_owned).into_iter().collect()),
+        pods,
         recorder: context.recorder("node-controller"),
         heard: Mutex::default(),
         settings,
@@ -42,6 +44,7 @@ struct Controller {
     nodes: Objects<Node>,
     leases: Objects<Lease>,
     pods: Objects<Pod>,
+    of_node: Index<Pod>,
     recorder: Recorder,
     /// What each node last said, and when that was new here: clocks of nodes are not trusted.
     heard: Mutex<HashMap<String, Heard>>,
@@ -75,8 +78,7 @@ impl Reconciler for Controller {
             return Ok(None);
         };
         let silent = self.silence(&node, &key.name);
-        let mut pods = self.pods.all();
-        pods.retain(|pod| pod::node_name(pod) == Some(&key.name));
+        let pods = self.of_node.get(&key.name);
         Ok(Some(Observed { node, silent, pods, settings: self.settings, now: now() }))
     }
 

@@ -53,7 +53,8 @@ impl Reconciler for Controller {
     }
 
     async fn observe(&self, key: &ObjectKey) -> Result<Option<Observed>, Error> {
-        let Some(node) = self.nodes.get(key) else { return Ok(None) };
+        // A node that has its ranges asks for no look at all others.
+        let Some(node) = self.nodes.get(key).filter(|node| pod_cidrs(node).is_empty()) else { return Ok(None) };
         let used: Vec<IpNet> = self.nodes.all().iter().flat_map(|node| pod_cidrs(node)).collect();
         let next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         let from =

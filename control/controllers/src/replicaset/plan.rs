@@ -18,7 +18,7 @@ pub(crate) const BURST_REPLICAS: usize = 500;
 /// A ReplicaSet and its surroundings.
 pub(crate) struct Observed {
     pub(crate) replica_set: Arc<ReplicaSet>,
-    /// The namespace's pods.
+    /// Its pods, and those of its namespace that nobody controls.
     pub(crate) pods: Vec<Arc<Pod>>,
     /// Active pods by node of all ReplicaSets with the same controller.
     pub(crate) related_by_node: HashMap<String, usize>,

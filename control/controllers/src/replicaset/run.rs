@@ -8,59 +8,36 @@ use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::DeleteParams;
 use skep_informer::{Recorder, reference};
-use skep_reconcile::{Next, Queue, Reconciler};
+use skep_reconcile::{Next, Reconciler};
 
 use super::plan::{self, Observed, Plan, pod_from_template, same_status, set_failure};
 use crate::context::{Context, normal, now, wait, warning};
 use crate::error::Error;
-use crate::objects::{ObjectKey, Objects, name, namespace, uid};
-use crate::owner::{adopt_patch, controller_of, controller_reference, is_controlled_by, release_patch};
-use crate::{pod, selector};
+use crate::objects::{ObjectKey, Objects, name, uid};
+use crate::owned::Owned;
+use crate::owner::controller_of;
+use crate::pod;
 
 /// Runs the controller until it is stopped.
 pub(crate) async fn run(context: Context) {
     let controller = Controller {
         replica_sets: Objects::namespaced(&context.informers),
-        pods: Objects::namespaced(&context.informers),
+        pods: Owned::new(&context.informers),
+        siblings: Owned::new(&context.informers),
         recorder: context.recorder("replicaset-controller"),
     };
     let queue = context.queue::<Controller>();
-    watch(&controller, &queue);
+    controller.replica_sets.wake(&queue, "ReplicaSet");
+    controller.pods.wake_controllers(&controller.replica_sets, |set| &set.spec.selector, &queue, "Pod");
     context.run(controller, queue).await;
 }
 
 struct Controller {
     replica_sets: Objects<ReplicaSet>,
-    pods: Objects<Pod>,
+    pods: Owned<Pod>,
+    /// The ReplicaSets once more, by their own controllers.
+    siblings: Owned<ReplicaSet>,
     recorder: Recorder,
-}
-
-fn watch(controller: &Controller, queue: &Queue<ObjectKey>) {
-    controller.replica_sets.wake(queue, "ReplicaSet");
-    let wake = queue.clone();
-    let replica_sets = controller.replica_sets.clone();
-    controller.pods.informer().on_change(move |change| {
-        for pod in change.each() {
-            match controller_of(&pod.metadata) {
-                Some(owner) if owner.kind == "ReplicaSet" => {
-                    wake.add(ObjectKey::new(namespace(pod.as_ref()), &owner.name), "Pod");
-                }
-                Some(_) => {}
-                None => {
-                    for candidate in replica_sets.list(namespace(pod.as_ref())) {
-                        if selects(&candidate, pod) {
-                            wake.add(ObjectKey::of(candidate.as_ref()), "Pod");
-                        }
-                    }
-                }
-            }
-        }
-    });
-}
-
-fn selects(replica_set: &ReplicaSet, pod: &Pod) -> bool {
-    let selector = &replica_set.spec.selector;
-    !selector::is_empty(selector) && selector::matches(selector, pod.metadata.labels.as_ref())
 }
 
 impl Reconciler for Controller {
@@ -80,8 +57,8 @@ impl Reconciler for Controller {
 
     async fn observe(&self, key: &ObjectKey) -> Result<Option<Observed>, Error> {
         let Some(replica_set) = self.replica_sets.get(key) else { return Ok(None) };
-        let pods = self.pods.list(&key.namespace);
-        let related_by_node = self.related_by_node(&replica_set, &pods);
+        let pods = self.pods.candidates(replica_set.as_ref());
+        let related_by_node = self.related_by_node(&replica_set);
         Ok(Some(Observed { replica_set, pods, related_by_node, now: now() }))
     }
 
@@ -91,13 +68,7 @@ impl Reconciler for Controller {
 
     async fn apply(&self, _: &ObjectKey, observed: &Observed, plan: &Plan) -> Result<(), Error> {
         let replica_set = observed.replica_set.as_ref();
-        let owner = controller_reference(replica_set);
-        for pod in &plan.adopt {
-            self.pods.merge(pod, &adopt_patch(&pod.metadata, &owner)).await?;
-        }
-        for pod in &plan.release {
-            self.pods.merge(pod, &release_patch(&pod.metadata, uid(replica_set))).await?;
-        }
+        self.pods.settle(replica_set, &plan.adopt, &plan.release).await?;
         self.create_pods(replica_set, plan.create).await?;
         self.delete_pods(replica_set, &plan.delete).await
     }
@@ -131,21 +102,14 @@ impl Reconciler for Controller {
 }
 
 impl Controller {
-    fn related_by_node(&self, replica_set: &ReplicaSet, pods: &[Arc<Pod>]) -> HashMap<String, usize> {
+    fn related_by_node(&self, replica_set: &ReplicaSet) -> HashMap<String, usize> {
         let siblings: Vec<String> = match controller_of(&replica_set.metadata) {
-            Some(owner) => self
-                .replica_sets
-                .list(namespace(replica_set))
-                .iter()
-                .filter(|other| is_controlled_by(&other.metadata, &owner.uid))
-                .map(|other| uid(other.as_ref()).to_owned())
-                .collect(),
+            Some(owner) => self.siblings.of(&owner.uid).iter().map(|other| uid(other.as_ref()).to_owned()).collect(),
             None => vec![uid(replica_set).to_owned()],
         };
         let mut by_node = HashMap::new();
-        for pod in pods.iter().filter(|pod| pod::is_active(pod)) {
-            let related = controller_of(&pod.metadata).is_some_and(|owner| siblings.contains(&owner.uid));
-            if let (true, Some(node)) = (related, pod::node_name(pod)) {
+        for pod in siblings.iter().flat_map(|sibling| self.pods.of(sibling)).filter(|pod| pod::is_active(pod)) {
+            if let Some(node) = pod::node_name(&pod) {
                 *by_node.entry(node.to_owned()).or_default() += 1;
             }
         }
@@ -159,7 +123,7 @@ impl Controller {
         let mut batch = 1;
         while left > 0 {
             let size = batch.min(left);
-            let results = join_all((0..size).map(|_| self.pods.create(&template))).await;
+            let results = join_all((0..size).map(|_| self.pods.objects.create(&template))).await;
             let mut failure = None;
             for result in results {
                 match result {
@@ -187,7 +151,7 @@ impl Controller {
     }
 
     async fn delete_pods(&self, replica_set: &ReplicaSet, pods: &[Arc<Pod>]) -> Result<(), Error> {
-        let results = join_all(pods.iter().map(|pod| self.pods.delete(pod, DeleteParams::default()))).await;
+        let results = join_all(pods.iter().map(|pod| self.pods.objects.delete(pod, DeleteParams::default()))).await;
         let mut outcome = Ok(());
         for (pod, result) in pods.iter().zip(results) {
             match result {
