@@ -1,6 +1,5 @@
 //! `skep node`: a node alone, of a cluster whose control plane is elsewhere.
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -44,8 +43,8 @@ pub(crate) struct Args {
     #[arg(long)]
     netns: Option<PathBuf>,
     /// Addresses for Services, as the server has them.
-    #[arg(long, default_value = "10.96.0.0/16", value_name = "CIDR")]
-    service_cidr: ipnet::Ipv4Net,
+    #[arg(long, default_value = "10.96.0.0/16", value_delimiter = ',', value_name = "CIDR,…")]
+    service_cidr: Vec<ipnet::IpNet>,
     #[command(flatten)]
     node: settings::Node,
     #[command(flatten)]
@@ -66,7 +65,7 @@ async fn join_and_run(args: &Args) -> Result<()> {
         None => host_name()?,
     };
     let state_dir = args.state_dir.clone().unwrap_or_else(|| default_state_dir(&name));
-    let node = args.node.options(&name, state_dir.clone(), args.service_cidr)?;
+    let node = args.node.options(&name, state_dir.clone(), &args.service_cidr)?;
     let trust = match (&args.ca_file, args.ca_cert_hashes.as_slice()) {
         (Some(file), _) => Some(Trust::File(file.clone())),
         (None, []) => None,
@@ -75,7 +74,7 @@ async fn join_and_run(args: &Args) -> Result<()> {
     let options = skep_identity::Options {
         server: args.server.trim_end_matches('/').to_owned(),
         node: name.clone(),
-        addresses: [IpAddr::V4(node.node_ip)].into_iter().chain(node.node_ip_v6.map(IpAddr::V6)).collect(),
+        addresses: node.node_ips.clone(),
         dir: state_dir.join("identity"),
         token: args.token.clone(),
         trust,

@@ -1,6 +1,6 @@
 //! `skep server`: a control plane alone.
 
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -63,7 +63,7 @@ async fn serve(args: &Args, outside: TcpListener) -> Result<()> {
         Some(advertise) => advertise,
         None => {
             let link = uplink::default_link().context("say where nodes reach this server with --advertise")?;
-            SocketAddr::from((IpAddr::V4(uplink::address_of(&link)?), 6443))
+            SocketAddr::from((uplink::address_of(&link)?, 6443))
         }
     };
     let state_dir = args.state_dir.clone().unwrap_or_else(|| default_state_dir(&args.name));

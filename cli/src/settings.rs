@@ -1,7 +1,7 @@
 //! Settings that several verbs share.
 
 use std::fs::File;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -43,9 +43,9 @@ pub(crate) struct Cluster {
     /// The length of the prefix of a node's range of IPv6.
     #[arg(long, default_value_t = 64, value_name = "LENGTH")]
     node_cidr_mask_size_ipv6: u8,
-    /// Addresses for Services.
-    #[arg(long, default_value = "10.96.0.0/16", value_name = "CIDR")]
-    pub(crate) service_cidr: ipnet::Ipv4Net,
+    /// Addresses for Services: one range, or one of each address family with a comma, the default one first.
+    #[arg(long, default_value = "10.96.0.0/16", value_delimiter = ',', value_name = "CIDR,…")]
+    pub(crate) service_cidr: Vec<IpNet>,
     /// How long certificates are good that nodes ask for, e.g. 8760h.
     #[arg(long, default_value = "8760h", value_parser = duration, value_name = "TIME")]
     cluster_signing_duration: Duration,
@@ -62,7 +62,7 @@ impl Cluster {
         Ok(skep_server::Options {
             state_dir,
             advertise,
-            service_cidr: self.service_cidr.into(),
+            service_cidrs: one_of_each("--service-cidr", &self.service_cidr)?.to_vec(),
             pod_ranges: self.pod_ranges()?,
             signing_lifetime: self.cluster_signing_duration,
             names,
@@ -70,10 +70,6 @@ impl Cluster {
     }
 
     fn pod_ranges(&self) -> Result<Vec<PodRange>> {
-        let families = |v4| self.cluster_cidr.iter().filter(|range| range.network().is_ipv4() == v4).count();
-        if families(true) > 1 || families(false) > 1 {
-            bail!("--cluster-cidr: one range of each address family at most");
-        }
         let range = |cluster: &IpNet| {
             let (flag, len) = match cluster {
                 IpNet::V4(_) => ("ipv4", self.node_cidr_mask_size_ipv4),
@@ -81,14 +77,14 @@ impl Cluster {
             };
             PodRange::new(*cluster, len).with_context(|| format!("--cluster-cidr with --node-cidr-mask-size-{flag}"))
         };
-        self.cluster_cidr.iter().map(range).collect()
+        one_of_each("--cluster-cidr", &self.cluster_cidr)?.iter().map(range).collect()
     }
 }
 
 /// What a node is told besides its name and its cluster.
 #[derive(clap::Args)]
 pub(crate) struct Node {
-    /// The node's addresses: one of IPv4, or that and one of IPv6 with a comma [default: that of --link].
+    /// The node's addresses: one, or one of each family with a comma, the one first that it is known by [default: that of --link].
     #[arg(long, value_delimiter = ',', value_name = "ADDRESS,…")]
     node_ip: Vec<IpAddr>,
     /// The node's interface to the outside [default: that of the default route].
@@ -117,20 +113,19 @@ impl Node {
         &self,
         name: &str,
         state_dir: PathBuf,
-        service_cidr: ipnet::Ipv4Net,
+        service_cidrs: &[IpNet],
     ) -> Result<skep_noded::Options> {
         let link = self.link.clone().map_or_else(uplink::default_link, Ok)?;
-        let (node_ip, node_ip_v6) = self.addresses(&link)?;
-        if node_ip.is_loopback() {
-            bail!("--node-ip {node_ip} is a loopback address, which pods cannot reach: give the node's own on --link");
+        let node_ips = if self.node_ip.is_empty() { vec![uplink::address_of(&link)?] } else { self.node_ip.clone() };
+        if let Some(ip) = node_ips.iter().find(|ip| ip.is_loopback()) {
+            bail!("--node-ip {ip} is a loopback address, which pods cannot reach: give the node's own on --link");
         }
         Ok(skep_noded::Options {
             name: name.to_owned(),
             state_dir,
-            node_ip,
-            node_ip_v6,
+            node_ips,
             link: Some(link),
-            service_cidr,
+            service_cidrs: one_of_each("--service-cidr", service_cidrs)?.to_vec(),
             images: self.images.clone(),
             sandbox_image: self.sandbox_image.clone(),
             routing: self.routing,
@@ -141,15 +136,13 @@ impl Node {
     }
 }
 
-impl Node {
-    fn addresses(&self, link: &str) -> Result<(Ipv4Addr, Option<Ipv6Addr>)> {
-        match self.node_ip.as_slice() {
-            [] => Ok((uplink::address_of(link)?, None)),
-            [IpAddr::V4(four)] => Ok((*four, None)),
-            [IpAddr::V4(four), IpAddr::V6(six)] | [IpAddr::V6(six), IpAddr::V4(four)] => Ok((*four, Some(*six))),
-            _ => bail!("--node-ip: one address of IPv4, or that and one of IPv6"),
-        }
+/// Ranges of which two are not of one family.
+fn one_of_each<'a>(flag: &str, ranges: &'a [IpNet]) -> Result<&'a [IpNet]> {
+    let families = |v4| ranges.iter().filter(|range| range.network().is_ipv4() == v4).count();
+    if families(true) > 1 || families(false) > 1 {
+        bail!("{flag}: one range of each address family at most");
     }
+    Ok(ranges)
 }
 
 /// A number with a unit: 90s, 30m, 24h.

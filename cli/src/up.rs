@@ -1,6 +1,6 @@
 //! `skep up`: control plane and node in one process.
 
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -62,8 +62,9 @@ async fn up(args: &Args, outside: TcpListener) -> Result<()> {
     let stop = CancellationToken::new();
     let state_dir = args.state_dir.clone().unwrap_or_else(|| default_state_dir(&args.name));
     let kubeconfig = args.kubeconfig.clone().unwrap_or_else(|| state_dir.join("admin.kubeconfig"));
-    let node = args.node.options(&args.name, state_dir.clone(), args.cluster.service_cidr)?;
-    let advertise = SocketAddr::from((node.node_ip, args.api_port));
+    let node = args.node.options(&args.name, state_dir.clone(), &args.cluster.service_cidr)?;
+    let own = *node.node_ips.first().context("the node has no address")?;
+    let advertise = SocketAddr::from((own, args.api_port));
     let server = format!("https://{}", outside.local_addr()?);
 
     let mut listeners = vec![settings::listen(advertise)?];
@@ -74,8 +75,7 @@ async fn up(args: &Args, outside: TcpListener) -> Result<()> {
     tracing::info!(kubeconfig = %kubeconfig.display(), %server, "control plane is up");
 
     let client = plane.client(&format!("system:node:{}", args.name), &["system:nodes"]);
-    let addresses: Vec<IpAddr> = [node.node_ip.into()].into_iter().chain(node.node_ip_v6.map(IpAddr::V6)).collect();
-    let tls = plane.node_tls(&args.name, &addresses)?;
+    let tls = plane.node_tls(&args.name, &node.node_ips)?;
     // The node outlives the control plane by a moment: its last status and its pods' ends are written through it.
     let node_stop = CancellationToken::new();
     let mut node = tokio::spawn(skep_noded::run(node, client, tls, node_stop.clone()));

@@ -13,6 +13,8 @@ use clap::ValueEnum;
 
 use row::Host;
 
+use crate::build::Profile;
+
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Which benchmark.
@@ -20,6 +22,9 @@ pub(crate) struct Args {
     /// Write the rows here as JSON.
     #[arg(long)]
     json: Option<PathBuf>,
+    /// Measure the development build instead of the released one, which takes long to compile.
+    #[arg(long)]
+    dev: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -34,9 +39,10 @@ enum Name {
 
 /// Runs one benchmark and prints its rows.
 pub(crate) fn run(args: &Args) -> Result<()> {
+    let profile = if args.dev { Profile::Dev } else { Profile::Release };
     let (name, rows) = match args.name {
-        Name::Smoke => ("smoke", smoke::run()?),
-        Name::Pods => ("pods", pods::run()?),
+        Name::Smoke => ("smoke", smoke::run(profile)?),
+        Name::Pods => ("pods", pods::run(profile)?),
         Name::Sync => ("sync", sync::run()?),
     };
     rows.print();

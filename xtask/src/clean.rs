@@ -6,8 +6,9 @@ use anyhow::Result;
 use skep_testkit::cluster::{remove, state_dir};
 use skep_testkit::fleet;
 
+use crate::build::{self, Profile};
+use crate::cluster;
 use crate::shell::say;
-use crate::{build, cluster};
 
 /// Removes every cluster that has state on this machine.
 pub(crate) fn run() -> Result<()> {
@@ -21,8 +22,8 @@ pub(crate) fn run() -> Result<()> {
         if state_dir(&name).exists() {
             say(&format!("removing cluster {name}"));
         }
-        fleet::remove(&name, &build::skep())?;
-        remove(&name, &build::skep())?;
+        fleet::remove(&name, &build::skep(Profile::Dev))?;
+        remove(&name, &build::skep(Profile::Dev))?;
     }
     Ok(())
 }

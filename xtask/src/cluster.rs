@@ -5,19 +5,20 @@ use std::net::SocketAddr;
 use anyhow::Result;
 use skep_testkit::cluster::{Cluster, Parts};
 
-use crate::{build, image, kubectl, paths};
+use crate::build::{self, Profile};
+use crate::{image, kubectl, paths};
 
 /// The cluster of `./x up`.
 pub(crate) const UP: &str = "up";
 
 /// The binaries and images of this checkout.
-pub(crate) fn parts() -> Result<Parts> {
-    Ok(Parts { skep: build::skep(), kubectl: kubectl::path()?, images: image::archives()? })
+pub(crate) fn parts(profile: Profile) -> Result<Parts> {
+    Ok(Parts { skep: build::skep(profile), kubectl: kubectl::path()?, images: image::archives()? })
 }
 
 /// Starts a cluster made of them.
-pub(crate) fn start(name: &str, listen: SocketAddr) -> Result<Cluster> {
-    Cluster::start(name, &parts()?, listen)
+pub(crate) fn start(name: &str, listen: SocketAddr, profile: Profile) -> Result<Cluster> {
+    Cluster::start(name, &parts(profile)?, listen)
 }
 
 /// A manifest that the demo applies.

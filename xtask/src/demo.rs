@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use skep_testkit::cluster::Cluster;
 
+use crate::build::{self, Profile};
 use crate::cluster::{self, manifest};
 use crate::shell::say;
-use crate::{build, kubectl, up};
+use crate::{kubectl, up};
 use report::Report;
 use traffic::Counts;
 
@@ -31,13 +32,13 @@ pub(crate) struct Args {
 /// Builds, starts, sends, reports, takes down. An error if a single request failed.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let mut report = Report::default();
-    report.step("build", || build::run(&build::Args::default()))?;
+    report.step("build", || build::run(Profile::Dev))?;
     report.step("images and kubectl", || {
         kubectl::path()?;
-        cluster::parts().map(drop)
+        cluster::parts(Profile::Dev).map(drop)
     })?;
     up::stop_on_signals()?;
-    let cluster = report.step("start the cluster", || cluster::start(NAME, args.listen))?;
+    let cluster = report.step("start the cluster", || cluster::start(NAME, args.listen, Profile::Dev))?;
     let outcome = exercise(&cluster, &mut report);
     if args.keep {
         say("the cluster stays; ./x clean removes it");

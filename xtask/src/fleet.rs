@@ -8,8 +8,9 @@ use anyhow::{Context, Result, bail};
 use skep_testkit::cluster::{kubeconfig, state_dir};
 use skep_testkit::fleet::{self, Family, Fleet, Options};
 
+use crate::build::{self, Profile};
+use crate::cluster;
 use crate::shell::say;
-use crate::{build, cluster};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -63,7 +64,7 @@ struct Up {
     /// How many nodes.
     #[arg(long, default_value_t = 2)]
     nodes: u8,
-    /// The address families of nodes and pods: ipv4 or dual.
+    /// The address families of nodes, pods and Services: ipv4, ipv6 or dual.
     #[arg(long, default_value = "ipv4", value_parser = family)]
     family: Family,
     /// How packets get to other nodes' pods, as `skep node --routing` has it; native is its default.
@@ -83,17 +84,18 @@ struct Up {
 fn family(text: &str) -> Result<Family> {
     match text {
         "ipv4" => Ok(Family::Ipv4),
+        "ipv6" => Ok(Family::Ipv6),
         "dual" => Ok(Family::Dual),
-        other => bail!("{other:?} is not ipv4 or dual"),
+        other => bail!("{other:?} is not ipv4, ipv6 or dual"),
     }
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let name = args.name.as_str();
-    let open = || Fleet::open(name, &cluster::parts()?);
+    let open = || Fleet::open(name, &cluster::parts(Profile::Dev)?);
     match &args.verb {
         Verb::Up(up) => start(name, up)?,
-        Verb::Down => fleet::remove(name, &build::skep())?,
+        Verb::Down => fleet::remove(name, &build::skep(Profile::Dev))?,
         Verb::Kubeconfig => {
             open()?;
             println!("{}", kubeconfig(name).display());
@@ -110,7 +112,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 }
 
 fn start(name: &str, up: &Up) -> Result<()> {
-    build::run(&build::Args::default())?;
+    build::run(Profile::Dev)?;
     let mut node_args = up.node_args.clone();
     if up.routing != "native" {
         node_args.extend(["--routing".to_owned(), up.routing.clone()]);
@@ -122,7 +124,7 @@ fn start(name: &str, up: &Up) -> Result<()> {
         server_args: up.server_args.clone(),
         node_args,
     };
-    let fleet = Fleet::start(name, &cluster::parts()?, options)?;
+    let fleet = Fleet::start(name, &cluster::parts(Profile::Dev)?, options)?;
     say(&format!(
         "{} nodes are Ready after {} ms; logs and state: {}",
         up.nodes,

@@ -4,6 +4,7 @@ mod bench;
 mod build;
 mod clean;
 mod cluster;
+mod conformance;
 mod demo;
 mod ebpf;
 mod fleet;
@@ -79,7 +80,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Lint(args) => lint::run(&args),
         Verb::Bench(args) => bench::run(&args).map(done),
         Verb::Ebpf => ebpf::build().map(done),
-        Verb::Build(args) => build::run(&args).map(done),
+        Verb::Build(args) => build::run(args.profile()).map(done),
         Verb::Images => image::build_all().map(done),
     }
 }

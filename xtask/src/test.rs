@@ -1,18 +1,24 @@
 //! `./x test`: every test there is.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::process::{ExitCode, Stdio};
 
 use anyhow::{Context, Result};
 
+use crate::build::{self, Profile};
+use crate::conformance::Claims;
 use crate::shell::{cargo, say};
-use crate::{build, cluster, paths};
+use crate::{cluster, paths};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Only this package, e.g. `skep-store`.
     #[arg(long, short)]
     package: Option<String>,
+    /// Write docs/conformance.md from the results; of all tests alone.
+    #[arg(long, conflicts_with_all = ["package", "name"])]
+    conformance: bool,
     /// Only tests whose name holds this word.
     name: Option<String>,
     /// What the test runner gets, after `--`.
@@ -26,12 +32,14 @@ struct Tally {
     passed: u64,
     failed: u64,
     ignored: u64,
+    /// By the names of test functions: whether all that are called so passed.
+    results: BTreeMap<String, bool>,
 }
 
 /// Builds what the tests run, runs them, and closes with a line that counts them.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    build::run(&build::Args::default())?;
-    let parts = cluster::parts()?;
+    build::run(Profile::Dev)?;
+    let parts = cluster::parts(Profile::Dev)?;
     let mut command = cargo();
     command.args(["test", "--locked", "--no-fail-fast", "--lib", "--bins", "--tests"]);
     match &args.package {
@@ -50,6 +58,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         println!("{line}");
     }
     let status = child.wait()?;
+    if args.conformance {
+        Claims::read()?.write(&tally.results)?;
+    }
     // A program that was killed counts nothing of what it ran.
     let unfinished = if status.success() || tally.failed > 0 { "" } else { "; a test program did not end (see above)" };
     println!("\n{} passed, {} failed, {} skipped{unfinished}", tally.passed, tally.failed, tally.ignored);
@@ -59,7 +70,14 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 impl Tally {
     /// Adds what a line such as `test result: ok. 3 passed; 0 failed; 0 ignored; …` counts.
     fn count(&mut self, line: &str) {
-        let Some(result) = line.strip_prefix("test result: ") else { return };
+        let Some(result) = line.strip_prefix("test result: ") else {
+            let ended = line.strip_prefix("test ").and_then(|line| line.split_once(" ... "));
+            if let Some((path, outcome @ ("ok" | "FAILED"))) = ended {
+                let function = path.rsplit("::").next().unwrap_or(path);
+                *self.results.entry(function.to_owned()).or_insert(true) &= outcome == "ok";
+            }
+            return;
+        };
         for part in result.split(['.', ';']) {
             let Some((number, what)) = part.trim().split_once(' ') else { continue };
             let Ok(number) = number.parse::<u64>() else { continue };
@@ -75,7 +93,7 @@ impl Tally {
 
 #[cfg(test)]
 mod tests {
-    use super::Tally;
+    use super::{BTreeMap, Tally};
 
     #[test]
     fn tally_adds_up_result_lines() {
@@ -83,6 +101,9 @@ mod tests {
         tally.count("test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s");
         tally.count("test result: FAILED. 2 passed; 4 failed; 0 ignored; 0 measured; 0 filtered out");
         tally.count("test tally ... ok");
+        tally.count("test other::tally ... FAILED");
+        tally.count("test whole ... ok");
         assert_eq!((tally.passed, tally.failed, tally.ignored), (5, 4, 1));
+        assert_eq!(tally.results, BTreeMap::from([("tally".to_owned(), false), ("whole".to_owned(), true)]));
     }
 }

@@ -8,9 +8,10 @@ use anyhow::{Context, Result, bail};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use skep_testkit::cluster::{kubeconfig, log_path, log_tail};
 
+use crate::build::{self, Profile};
 use crate::cluster::{self, UP};
+use crate::kubectl;
 use crate::shell::say;
-use crate::{build, kubectl};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -23,10 +24,10 @@ static STOP: AtomicBool = AtomicBool::new(false);
 
 /// Builds, starts, and stays until Ctrl-C.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    build::run(&build::Args::default())?;
+    build::run(Profile::Dev)?;
     let kubectl = kubectl::path()?;
     stop_on_signals()?;
-    let mut cluster = cluster::start(UP, args.listen)?;
+    let mut cluster = cluster::start(UP, args.listen, Profile::Dev)?;
     say(&format!(
         "the node is Ready after {} ms; its log: {}",
         cluster.ready_after.as_millis(),

@@ -78,7 +78,7 @@ pub(crate) async fn ensure(writer: &Writer, registry: &Arc<Registry>, options: &
 fn service(options: &Options, address: SocketAddr) -> Value {
     // The first address of the range is the API server's, by convention; whatever was asked for first in an older
     // cluster stays.
-    let cluster_ip = options.service_cidr.hosts().next().unwrap_or(options.service_cidr.network());
+    let cluster_ip = options.service_cidrs.first().and_then(|range| range.hosts().next());
     json!({
         "apiVersion": "v1",
         "kind": "Service",

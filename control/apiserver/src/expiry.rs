@@ -108,7 +108,7 @@ mod tests {
         let cache = Arc::new(Cache::new(Arc::clone(&registry), Vec::new()));
         let stop = CancellationToken::new();
         follow::start(Arc::clone(&cache), store.clone(), stop.clone()).await.unwrap();
-        let ranges = Ranges { service_cidr: "10.96.0.0/16".parse().unwrap(), node_ports: 30000..=32767 };
+        let ranges = Ranges { service_cidrs: vec!["10.96.0.0/16".parse().unwrap()], node_ports: 30000..=32767 };
         let writer = Arc::new(Writer {
             store: store.clone(),
             cache,

@@ -9,8 +9,8 @@ use ipnet::IpNet;
 /// Settings of an [`ApiServer`](crate::ApiServer).
 #[derive(Clone)]
 pub struct Options {
-    /// Where Services get their addresses, e.g. `10.96.0.0/16`.
-    pub service_cidr: IpNet,
+    /// Where Services get their addresses, e.g. `10.96.0.0/16`: one range or one of each family, the default one first.
+    pub service_cidrs: Vec<IpNet>,
     /// Where node ports are taken from, e.g. `30000..=32767`.
     pub node_ports: RangeInclusive<u16>,
     /// Where pods reach the API server: the endpoint of the Service `kubernetes`. `None` leaves that Service out.
@@ -37,7 +37,7 @@ impl Options {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            service_cidr: IpNet::V4(ipnet::Ipv4Net::new_assert([10, 96, 0, 0].into(), 16)),
+            service_cidrs: vec![IpNet::V4(ipnet::Ipv4Net::new_assert([10, 96, 0, 0].into(), 16))],
             node_ports: 30_000..=32_767,
             advertise: None,
             kubelet_client: None,

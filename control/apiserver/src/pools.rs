@@ -11,7 +11,7 @@ use crate::cache::Cache;
 /// Where new values are taken from.
 #[derive(Clone, Debug)]
 pub(crate) struct Ranges {
-    pub service_cidr: IpNet,
+    pub service_cidrs: Vec<IpNet>,
     pub node_ports: RangeInclusive<u16>,
 }
 
@@ -30,8 +30,8 @@ impl Pools for PoolsView<'_> {
         self.refused.contains(claim) || self.cache.holder(claim).is_some_and(|holder: Bytes| holder != self.owner)
     }
 
-    fn service_cidr(&self) -> IpNet {
-        self.ranges.service_cidr
+    fn service_cidrs(&self) -> &[IpNet] {
+        &self.ranges.service_cidrs
     }
 
     fn node_ports(&self) -> RangeInclusive<u16> {

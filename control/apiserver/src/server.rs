@@ -88,7 +88,7 @@ impl ApiServer {
         follow::start(Arc::clone(&cache), store.clone(), stop.clone()).await.map_err(Error::Load)?;
         let key = options.service_account_key.as_deref();
         let accounts = Accounts::new(&registry, key, &options.service_account_issuer)?;
-        let ranges = Ranges { service_cidr: options.service_cidr, node_ports: options.node_ports.clone() };
+        let ranges = Ranges { service_cidrs: options.service_cidrs.clone(), node_ports: options.node_ports.clone() };
         let admission = Admission::new(&registry, &options.disabled_admission);
         let writer = Arc::new(Writer { store, cache, ranges, admission, authorizers: Arc::clone(&authorizers) });
         bootstrap::ensure(&writer, &registry, &options).await?;

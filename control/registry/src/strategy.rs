@@ -191,8 +191,8 @@ pub struct Claim {
 pub trait Pools {
     /// Whether another object holds the claim.
     fn is_claimed(&self, claim: &Claim) -> bool;
-    /// The cluster's Service CIDR, e.g. `10.96.0.0/16`.
-    fn service_cidr(&self) -> ipnet::IpNet;
+    /// The cluster's Service CIDRs, one of each family at most, the default family's first, e.g. `10.96.0.0/16`.
+    fn service_cidrs(&self) -> &[ipnet::IpNet];
     /// The range of node ports, inclusive.
     fn node_ports(&self) -> std::ops::RangeInclusive<u16>;
     /// A number that differs from call to call, to start searching at.

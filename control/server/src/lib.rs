@@ -46,8 +46,8 @@ pub struct Options {
     pub state_dir: PathBuf,
     /// The address under which pods and nodes reach the API server.
     pub advertise: SocketAddr,
-    /// Addresses for Services.
-    pub service_cidr: IpNet,
+    /// Addresses for Services, one range or one of each family, the default one first.
+    pub service_cidrs: Vec<IpNet>,
     /// Addresses for pods, one range of each family, cut into blocks for nodes.
     pub pod_ranges: Vec<PodRange>,
     /// The longest that certificates are signed for that nodes ask for.
@@ -159,7 +159,7 @@ impl ControlPlane {
 async fn start_api(options: &Options, authority: &Authority, store: Store) -> Result<ApiServer> {
     let kubelet = authority.issue_client("kube-apiserver-kubelet-client", &["system:masters"])?;
     let api = skep_apiserver::Options {
-        service_cidr: options.service_cidr,
+        service_cidrs: options.service_cidrs.clone(),
         advertise: Some(options.advertise),
         kubelet_client: Some(authority.client_config(&kubelet)?),
         service_account_key: Some(pki::service_account_key(&options.state_dir.join("pki"))?),
@@ -171,7 +171,7 @@ async fn start_api(options: &Options, authority: &Authority, store: Store) -> Re
 fn serving_tls(options: &Options, authority: &Authority, listeners: &[TcpListener]) -> Result<Arc<ServerConfig>> {
     let mut addresses = vec![options.advertise.ip(), IpAddr::from([127, 0, 0, 1])];
     // The `kubernetes` Service has the first address of the range.
-    addresses.extend(options.service_cidr.hosts().next());
+    addresses.extend(options.service_cidrs.iter().filter_map(|range| range.hosts().next()));
     for listener in listeners {
         let address = listener.local_addr().context("a listener's address")?.ip();
         addresses.extend(Some(address).filter(|address| !address.is_unspecified()));

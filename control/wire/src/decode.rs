@@ -30,24 +30,17 @@ pub(crate) fn merge(
             (Shape::Inline, Type::Message(inner)) => {
                 payload.bytes().map_err(Into::into).and_then(|bytes| merge(table, inner, bytes, depth + 1, into))
             }
-            (Shape::One | Shape::Inline, of) => one(table, field, of, payload, depth, into),
-            (Shape::List, of) => list(table, field, of, payload, depth, into),
-            (Shape::Map, of) => entry(table, field, of, payload, depth, into),
+            (Shape::One | Shape::Inline, _) => one(table, field, payload, depth, into),
+            (Shape::List, _) => list(table, field, payload, depth, into),
+            (Shape::Map, _) => entry(table, field, payload, depth, into),
         };
         done.map_err(|error| if field.shape == Shape::Inline { error } else { error.below(&field.name) })?;
     }
     Ok(())
 }
 
-fn one(
-    table: &Table,
-    field: &Field,
-    of: Type,
-    payload: Payload<'_>,
-    depth: usize,
-    into: &mut Object,
-) -> Result<(), Located> {
-    if let Type::Message(inner) = of {
+fn one(table: &Table, field: &Field, payload: Payload<'_>, depth: usize, into: &mut Object) -> Result<(), Located> {
+    if let Type::Message(inner) = field.of {
         let bytes = payload.bytes()?;
         if !into.contains_key(&field.name) {
             into.insert(field.name.clone(), Value::Object(Map::new()));
@@ -57,7 +50,7 @@ fn one(
             _ => Ok(()),
         };
     }
-    let value = value(table, of, payload, depth)?;
+    let value = value(table, field.of, payload, depth)?;
     if value.is_null() || (field.omit_zero && is_zero(&value)) {
         into.shift_remove(&field.name);
     } else {
@@ -66,40 +59,26 @@ fn one(
     Ok(())
 }
 
-fn list(
-    table: &Table,
-    field: &Field,
-    of: Type,
-    payload: Payload<'_>,
-    depth: usize,
-    into: &mut Object,
-) -> Result<(), Located> {
+fn list(table: &Table, field: &Field, payload: Payload<'_>, depth: usize, into: &mut Object) -> Result<(), Located> {
     let Value::Array(items) = into.entry(field.name.as_str()).or_insert_with(|| Value::Array(Vec::new())) else {
         return Ok(());
     };
-    match (of, payload) {
+    match (field.of, payload) {
         // Packed: numbers one after the other.
         (Type::Int | Type::Bool, Payload::Bytes(mut packed)) => {
             while !packed.is_empty() {
                 let number = prost::encoding::decode_varint(&mut packed).map_err(Fault::from)?;
-                items.push(value(table, of, Payload::Varint(number), depth)?);
+                items.push(value(table, field.of, Payload::Varint(number), depth)?);
             }
         }
-        _ => items.push(value(table, of, payload, depth).map_err(|error| error.at(items.len()))?),
+        _ => items.push(value(table, field.of, payload, depth).map_err(|error| error.at(items.len()))?),
     }
     Ok(())
 }
 
 /// An entry of a map is a message of a key and a value, each its type's zero where it is not there.
-fn entry(
-    table: &Table,
-    field: &Field,
-    of: Type,
-    payload: Payload<'_>,
-    depth: usize,
-    into: &mut Object,
-) -> Result<(), Located> {
-    let zero = if matches!(of, Type::Int | Type::Bool) { Payload::Varint(0) } else { Payload::Bytes(&[]) };
+fn entry(table: &Table, field: &Field, payload: Payload<'_>, depth: usize, into: &mut Object) -> Result<(), Located> {
+    let zero = if matches!(field.of, Type::Int | Type::Bool) { Payload::Varint(0) } else { Payload::Bytes(&[]) };
     let (mut key, mut content) = ("", zero);
     for read in Fields::of(payload.bytes()?) {
         match read? {
@@ -108,7 +87,7 @@ fn entry(
             _ => {}
         }
     }
-    let value = value(table, of, content, depth).map_err(|error| error.below(key))?;
+    let value = value(table, field.of, content, depth).map_err(|error| error.below(key))?;
     if let Value::Object(entries) = into.entry(field.name.as_str()).or_insert_with(|| Value::Object(Map::new())) {
         entries.insert(key.to_owned(), value);
     }

@@ -10,7 +10,7 @@ mod switch;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -104,12 +104,12 @@ impl Fleet {
         found.cloned().with_context(|| format!("there is no node {node}: there are {}", nodes.join(", ")))
     }
 
-    /// A node's address on the switch.
+    /// A node's address on the switch, that of IPv4 if it has one.
     ///
     /// # Errors
     /// There is no such node.
-    pub fn address(&self, node: &str) -> Result<Ipv4Addr> {
-        self.record.number(node).map(Record::address)
+    pub fn address(&self, node: &str) -> Result<IpAddr> {
+        self.record.number(node).map(|number| self.record.address(number))
     }
 
     /// Runs kubectl and returns what it printed.
@@ -223,10 +223,11 @@ impl Fleet {
         let first = self.nodes().swap_remove(0);
         let mut command = Command::new(&self.parts.skep);
         command.args(["server", "--name", &name, "--listen", &options.listen.to_string()]);
-        command.args(["--advertise", &format!("{}:{API_PORT}", Record::address(1))]);
+        command.args(["--advertise", &self.server_address().to_string()]);
         command.arg("--netns").arg(Netns::existing(&member::netns(&first)).path());
         command.arg("--state-dir").arg(state_dir(&name).join(SERVER)).arg("--kubeconfig").arg(kubeconfig(&name));
-        command.args(["--cluster-cidr", options.family.cluster_cidr()]).args(&options.server_args);
+        command.args(["--cluster-cidr", &options.family.cluster_cidr()]);
+        command.args(["--service-cidr", &options.family.service_cidr()]).args(&options.server_args);
         // That of an earlier one names another port.
         if kubeconfig(&name).exists() {
             fs::remove_file(kubeconfig(&name)).context("remove the old kubeconfig")?;
@@ -274,7 +275,7 @@ impl Fleet {
         let first = self.nodes().swap_remove(0);
         let mut command = Command::new(&self.parts.skep);
         command.args(["node", "--name", &format!("{}-stranger", self.record.name), "--link", switch::LINK]);
-        command.args(["--server", &format!("https://{}:{API_PORT}", Record::address(1))]);
+        command.args(["--server", &format!("https://{}", self.server_address())]);
         command.arg("--netns").arg(Netns::existing(&member::netns(&first)).path());
         command.arg("--state-dir").arg(dir).args(args).stdin(Stdio::null());
         command.output().context("start skep node")
@@ -307,6 +308,11 @@ impl Fleet {
         wait_until(&format!("the end of {key}"), STOP_WITHIN, || Ok(!process.is_alive()))?;
         self.record.processes.remove(key);
         self.record.save()
+    }
+
+    /// Where nodes reach the control plane, which is in the first one's namespace.
+    fn server_address(&self) -> SocketAddr {
+        SocketAddr::new(self.record.address(1), API_PORT)
     }
 
     fn switch(&self) -> Switch {
@@ -343,11 +349,12 @@ impl Fleet {
     /// There is no such node.
     pub fn node_command(&self, node: &str) -> Result<Command> {
         let mut command = Command::new(&self.parts.skep);
-        command.args(["node", "--name", node, "--server", &format!("https://{}:{API_PORT}", Record::address(1))]);
+        command.args(["node", "--name", node, "--server", &format!("https://{}", self.server_address())]);
         command.arg("--netns").arg(Netns::existing(&member::netns(node)).path());
         command.arg("--state-dir").arg(self.node_dir(node));
         let addresses = self.record.addresses(self.record.number(node)?);
         command.args(["--link", switch::LINK, "--node-ip", &addresses]);
+        command.args(["--service-cidr", &self.record.options.family.service_cidr()]);
         command.args(["--sandbox-image", cluster::PAUSE]).args(&self.record.options.node_args);
         for archive in &self.parts.images {
             command.arg("--image").arg(archive);

@@ -1,5 +1,5 @@
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ pub struct Options {
     /// The node's own address: reported in its status, used by host-network pods and as `status.hostIP`.
     pub node_ip: IpAddr,
     /// One more address, of the other family, where the node has one.
-    pub node_ip_v6: Option<Ipv6Addr>,
+    pub second_node_ip: Option<IpAddr>,
     /// Written to `spec.podCIDRs` where they are not set; none leaves them to the control plane.
     pub pod_cidrs: Vec<String>,
     /// Holds `pods/` (volumes) and `logs/`. Must be an absolute path.
@@ -48,7 +48,7 @@ impl Options {
             cgroup_parent: format!("/skep-{node_name}"),
             node_name,
             node_ip,
-            node_ip_v6: None,
+            second_node_ip: None,
             pod_cidrs: Vec::new(),
             root_dir,
             cri_socket,
@@ -61,6 +61,11 @@ impl Options {
             cluster_domain: "cluster.local".to_owned(),
             version: "v1.37.0+skep".to_owned(),
         }
+    }
+
+    /// All addresses of the node.
+    pub(crate) fn node_ips(&self) -> Vec<IpAddr> {
+        std::iter::once(self.node_ip).chain(self.second_node_ip).collect()
     }
 
     /// The directory of a pod's volumes, hosts file and termination messages.

@@ -1,6 +1,7 @@
 //! What the kernel holds, for people and for comparison: read from the pins, never from a daemon's memory.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsFd as _;
 use std::path::Path;
@@ -232,6 +233,22 @@ impl Inspector {
             rows.push(program_row(&name, &link, &sys::info(program.as_fd()).context(what)?));
         }
         Ok(rows)
+    }
+
+    /// Runs the program of that pinned link, e.g. `pod_egress-7`, on a packet (an Ethernet frame), as if it came by the link with
+    /// that index in the calling thread's network namespace. Tables and counters change as with any packet; nothing is sent.
+    /// Returns the tcx verdict; `packet` is then what the program made of it.
+    ///
+    /// # Errors
+    /// No such link, or a frame that is shorter than its header.
+    pub fn test_run(&self, link: &str, packet: &mut Vec<u8>, ifindex: u32) -> Result<i32, Error> {
+        let path = self.pins.link(link);
+        let what = || format!("run {}", path.display());
+        let missing = || io::Error::from(io::ErrorKind::NotFound);
+        let opened = sys::open_pin(&path).and_then(|link| link.ok_or_else(missing)).context(what)?;
+        let info: sys::LinkInfo = sys::info(opened.as_fd()).context(what)?;
+        let program = sys::program_by_id(info.prog_id).context(what)?;
+        sys::test_run(program.as_fd(), packet, ifindex).context(what)
     }
 
     /// The counters, by number.

@@ -46,7 +46,7 @@ impl Install {
             // For runtimes that know 1.1: they then use GC and STATUS as well.
             "cniVersions": ["0.4.0", "1.0.0", "1.1.0"],
             "name": NETWORK,
-            "plugins": [{ "type": PLUGIN, "socket": self.socket }],
+            "plugins": [{ "type": PLUGIN, "socket": self.socket, "capabilities": { "portMappings": true } }],
         });
         let text = serde_json::to_vec_pretty(&conflist).map_err(io::Error::other)?;
         replace(&self.conf_dir.join(CONF_FILE), &text)

@@ -42,6 +42,44 @@ pub struct Attachment {
     pub pod_mac: Mac,
     /// The MTU of both.
     pub mtu: u32,
+    /// The node's ports that lead to the pod.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub port_mappings: Vec<PortMapping>,
+}
+
+/// A port of the node that leads to a pod: CNI's `portMappings`, Kubernetes' `hostPort`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PortMapping {
+    /// The node's port.
+    pub host_port: u16,
+    /// The pod's.
+    pub container_port: u16,
+    /// `tcp`, `udp` or `sctp`.
+    #[serde(default = "tcp")]
+    pub protocol: String,
+    /// The one address of the node that has the port; all where there is none.
+    #[serde(
+        rename = "hostIP",
+        default,
+        deserialize_with = "address_or_empty",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub host_ip: Option<IpAddr>,
+}
+
+fn tcp() -> String {
+    "tcp".to_owned()
+}
+
+/// Runtimes send an empty text, or an unspecified address, where no address was named.
+fn address_or_empty<'de, D: Deserializer<'de>>(from: D) -> Result<Option<IpAddr>, D::Error> {
+    let text = String::deserialize(from)?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let address: IpAddr = text.parse().map_err(serde::de::Error::custom)?;
+    Ok(Some(address).filter(|address| !address.is_unspecified()))
 }
 
 impl Attachment {

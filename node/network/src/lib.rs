@@ -37,7 +37,7 @@ pub(crate) mod v1 {
 
 pub use cni::{Error as CniError, Request as CniRequest, handle as handle_cni};
 pub use install::Install;
-pub use lease::{Attachment, Key};
+pub use lease::{Attachment, Key, PortMapping};
 pub use mac::Mac;
 pub use network::{Endpoints, Network, OpenError, Options};
 pub use overlay::{OVERHEAD_V4, OVERHEAD_V6, OVERLAY, ensure_overlay, remove_overlay};

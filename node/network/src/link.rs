@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use futures::TryStreamExt as _;
-use rtnetlink::packet_route::address::AddressHeaderFlags;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkMessage};
 use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage, RouteScope};
 use rtnetlink::{Handle, LinkUnspec, LinkVeth, LinkVxlan, RouteMessageBuilder};
@@ -96,6 +96,14 @@ impl Links {
             request.message_mut().header.flags |= AddressHeaderFlags::Nodad;
         }
         request.execute().await.map_err(into_io)
+    }
+
+    /// The addresses of a link.
+    pub(crate) async fn addresses(&self, index: u32) -> io::Result<Vec<IpAddr>> {
+        let found = self.handle.address().get().set_link_index_filter(index).execute();
+        let messages: Vec<AddressMessage> = found.try_collect().await.map_err(into_io)?;
+        let attributes = messages.into_iter().flat_map(|message| message.attributes);
+        Ok(attributes.filter_map(|one| if let AddressAttribute::Address(ip) = one { Some(ip) } else { None }).collect())
     }
 
     /// A route to one address that is on the link itself. `source` is what the node calls itself there.

@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 
 use crate::cni;
 use crate::ipam::Pools;
-use crate::lease::{Attachment, Key, Leases};
+use crate::lease::{Attachment, Key, Leases, PortMapping};
 use crate::link::{Link, Links, Pair};
 use crate::mac::Mac;
 use crate::netns::Netns;
@@ -77,6 +77,7 @@ pub(crate) struct Pod {
     pub(crate) namespace: String,
     pub(crate) name: String,
     pub(crate) uid: String,
+    pub(crate) port_mappings: Vec<PortMapping>,
 }
 
 /// The node's side of the network. One call at a time: what they wait for, the kernel does one at a time as well.
@@ -266,6 +267,7 @@ impl Network {
             host_mac: Mac::of_host(first),
             pod_mac: Mac::of_pod(first),
             mtu: self.mtu,
+            port_mappings: pod.port_mappings,
         }
     }
 
@@ -352,10 +354,14 @@ impl Network {
         let netns = Netns::open(&lease.netns).map_err(|error| format!("{}: {error}", lease.netns.display()))?;
         let inside = Links::connect(&netns).await.map_err(|error| error.to_string())?;
         let link = inside.get(&lease.ifname).await.map_err(|error| error.to_string())?;
-        match link {
-            Some(link) if link.mac == Some(lease.pod_mac) => Ok(()),
-            Some(link) => Err(format!("{} has another MAC address: {:?}", lease.ifname, link.mac)),
-            None => Err(format!("{} is gone", lease.ifname)),
+        let Some(link) = link else { return Err(format!("{} is gone", lease.ifname)) };
+        if link.mac != Some(lease.pod_mac) {
+            return Err(format!("{} has another MAC address: {:?}", lease.ifname, link.mac));
+        }
+        let addresses = inside.addresses(link.index).await.map_err(|error| error.to_string())?;
+        match lease.addresses.iter().find(|address| !addresses.contains(address)) {
+            Some(address) => Err(format!("{} does not have the address {address}", lease.ifname)),
+            None => Ok(()),
         }
     }
 }

@@ -12,6 +12,7 @@
 
 mod endpoints;
 mod health;
+mod inputs;
 mod lock;
 mod node;
 mod options;
@@ -24,7 +25,7 @@ mod socket;
 mod stale;
 mod tables;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -62,15 +63,13 @@ pub async fn run(
     options.validate()?;
     let cgroups = preflight::check()?;
     let _lock = Lock::take(&options.state_dir)?;
-    if options.pod_cidr.is_none() {
+    if options.pod_cidrs.is_empty() {
         let agent = agent_options(&options, PathBuf::new(), None);
         let file = options.state_dir.join("cni/ranges");
-        let ranges = tokio::select! {
+        options.pod_cidrs = tokio::select! {
             () = stop.cancelled() => return Ok(()),
             ranges = range::allocated(agent, &client, &file) => ranges?,
         };
-        options.pod_cidr = Some(ranges.v4);
-        options.pod_cidr_v6 = ranges.v6;
         options.validate()?;
     }
     let mut node = Node::new(options.clone(), cgroups);
@@ -131,8 +130,8 @@ fn agent_options(
     tls: Option<Arc<rustls::ServerConfig>>,
 ) -> skep_agent::Options {
     skep_agent::Options {
-        pod_cidrs: options.pod_cidrs().iter().map(ToString::to_string).collect(),
-        node_ip_v6: options.node_ip_v6,
+        pod_cidrs: options.pod_cidrs.iter().map(ToString::to_string).collect(),
+        second_node_ip: options.node_ips.get(1).copied(),
         cgroup_parent: options.cgroup(),
         labels: options.labels.clone(),
         pods_max: options.pods_max,
@@ -142,7 +141,7 @@ fn agent_options(
         cluster_domain: options.cluster_domain.clone(),
         ..skep_agent::Options::new(
             options.name.clone(),
-            IpAddr::V4(options.node_ip),
+            options.node_ips.first().copied().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
             options.state_dir.clone(),
             cri_socket,
         )

@@ -75,8 +75,8 @@ impl Node {
         self.policing = Some(Arc::clone(&policing));
         let links = Arc::new(PodLinks::new(Arc::clone(&datapath), Arc::clone(&policing)));
         let network = skep_network::Options {
-            pod_cidrs: self.options.pod_cidrs(),
-            node_ips: self.options.node_ips(),
+            pod_cidrs: self.options.pod_cidrs.clone(),
+            node_ips: self.options.node_ips.clone(),
             link: self.options.link.clone(),
             lease_file: self.options.state_dir.join("cni/leases.json"),
             mtu: None,
@@ -127,12 +127,12 @@ impl Node {
         options.link.clone_from(&self.options.link);
         options.overlay = routing::overlay(&self.options);
         if self.options.masquerade {
-            options.masquerade.addresses = self.options.node_ips();
+            options.masquerade.addresses = self.options.node_ips.clone();
         }
-        options.addresses = self.options.node_ips();
+        options.addresses.clone_from(&self.options.node_ips);
         let datapath = Datapath::open(&options).context("start the datapath")?;
         let loopback = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
-        datapath.set_node_addresses(&[&loopback[..], &self.options.node_ips()].concat())?;
+        datapath.set_node_addresses(&[&loopback[..], &self.options.node_ips].concat())?;
         Ok(datapath)
     }
 

@@ -1,11 +1,11 @@
 //! What a node is told at start.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::{IpNet, Ipv4Net};
 use skep_netmodel::RoutingMode;
 
 /// The longest name: it becomes part of a cgroup's and a directory's name, and that of the Node object.
@@ -18,23 +18,19 @@ pub struct Options {
     pub name: String,
     /// Holds `containerd/`, `run/`, `cni/`, `pods/` and `logs/`.
     pub state_dir: PathBuf,
-    /// The node's own address, which it must have already.
-    pub node_ip: Ipv4Addr,
+    /// The node's own addresses, which it must have already: one, or one of each family, the one first that it is known by.
+    pub node_ips: Vec<IpAddr>,
     /// The interface that node ports are served on from outside; without one they are served to this node alone.
     pub link: Option<String>,
-    /// Where pods' addresses come from; `None` takes the range that the control plane allocates.
-    pub pod_cidr: Option<Ipv4Net>,
-    /// The node's IPv6 address, where it has one that others reach it at.
-    pub node_ip_v6: Option<Ipv6Addr>,
-    /// Where pods' IPv6 addresses come from, where they have any.
-    pub pod_cidr_v6: Option<Ipv6Net>,
+    /// Where pods' addresses come from, one range or one of each family; none takes those that the control plane allocates.
+    pub pod_cidrs: Vec<IpNet>,
     /// Where Services' addresses come from.
-    pub service_cidr: Ipv4Net,
+    pub service_cidrs: Vec<IpNet>,
     /// OCI archives to import at start.
     pub images: Vec<PathBuf>,
     /// The image that holds each pod's namespaces.
     pub sandbox_image: String,
-    /// The port of the kubelet's API on `node_ip`; 0 takes a free one.
+    /// The port of the kubelet's API on the first of `node_ips`; 0 takes a free one.
     pub kubelet_port: u16,
     /// Labels of the Node object besides the well-known ones.
     pub labels: BTreeMap<String, String>,
@@ -59,12 +55,10 @@ impl Default for Options {
         Options {
             name: "skep".to_owned(),
             state_dir: PathBuf::from("/var/lib/skep/skep"),
-            node_ip: Ipv4Addr::UNSPECIFIED,
+            node_ips: Vec::new(),
             link: None,
-            pod_cidr: None,
-            node_ip_v6: None,
-            pod_cidr_v6: None,
-            service_cidr: Ipv4Net::new_assert(Ipv4Addr::new(10, 96, 0, 0), 16),
+            pod_cidrs: Vec::new(),
+            service_cidrs: vec![Ipv4Net::new_assert(Ipv4Addr::new(10, 96, 0, 0), 16).into()],
             images: Vec::new(),
             sandbox_image: "docker.io/library/skep-pause:1".to_owned(),
             kubelet_port: 10250,
@@ -86,14 +80,26 @@ impl Options {
     pub(crate) fn validate(&self) -> Result<()> {
         validate_name(&self.name)?;
         ensure!(self.state_dir.is_absolute(), "state_dir: {:?} is not an absolute path", self.state_dir);
-        ensure!(!self.node_ip.is_unspecified(), "node_ip: it must be one of the node's own addresses");
-        let service_cidr = self.service_cidr;
-        if let Some(pod_cidr) = self.pod_cidr {
-            ensure!(!overlap(pod_cidr, service_cidr), "pod_cidr: {pod_cidr} overlaps with service_cidr {service_cidr}");
+        ensure!(!self.node_ips.is_empty(), "node_ips: the node has at least one address");
+        for ip in &self.node_ips {
+            ensure!(!ip.is_unspecified(), "node_ips: {ip} is none of the node's own addresses");
         }
-        let ranges = self.pod_cidr.map(|range| ("pod_cidr", range));
-        for (field, range) in ranges.into_iter().chain([("service_cidr", service_cidr)]) {
-            ensure!(!range.contains(&self.node_ip), "{field}: {range} holds the node's own address {}", self.node_ip);
+        for (field, families) in [
+            ("node_ips", self.node_ips.iter().map(IpAddr::is_ipv4).collect::<Vec<_>>()),
+            ("pod_cidrs", self.pod_cidrs.iter().map(|range| range.addr().is_ipv4()).collect()),
+            ("service_cidrs", self.service_cidrs.iter().map(|range| range.addr().is_ipv4()).collect()),
+        ] {
+            let one_each = families.len() < 2 || (families.len() == 2 && families[0] != families[1]);
+            ensure!(one_each, "{field}: one of each address family at most");
+        }
+        for range in &self.pod_cidrs {
+            let other = self.service_cidrs.iter().find(|other| overlap(range, other));
+            ensure!(other.is_none(), "pod_cidrs: {range} overlaps with service_cidrs {:?}", self.service_cidrs);
+        }
+        let pods = self.pod_cidrs.iter().map(|range| ("pod_cidrs", range));
+        for (field, range) in pods.chain(self.service_cidrs.iter().map(|range| ("service_cidrs", range))) {
+            let own = self.node_ips.iter().find(|ip| range.contains(*ip));
+            ensure!(own.is_none(), "{field}: {range} holds the node's own address {own:?}");
         }
         ensure!(
             self.routing == RoutingMode::Native || self.link.is_some(),
@@ -106,20 +112,9 @@ impl Options {
         Ok(())
     }
 
-    /// The ranges of pods' addresses.
-    pub(crate) fn pod_cidrs(&self) -> Vec<IpNet> {
-        self.pod_cidr.map(IpNet::V4).into_iter().chain(self.pod_cidr_v6.map(IpNet::V6)).collect()
-    }
-
     /// The node's directory in every cgroup hierarchy.
     pub(crate) fn cgroup(&self) -> String {
         cgroup(&self.name)
-    }
-
-    /// The node's own addresses, of each family one at most.
-    pub(crate) fn node_ips(&self) -> Vec<IpAddr> {
-        let six = self.node_ip_v6.map(IpAddr::V6);
-        std::iter::once(IpAddr::V4(self.node_ip)).chain(six).collect()
     }
 
     /// The node's directory in bpffs.
@@ -149,7 +144,7 @@ pub(crate) fn cgroup(name: &str) -> String {
     format!("/skep-{name}")
 }
 
-fn overlap(a: Ipv4Net, b: Ipv4Net) -> bool {
+fn overlap(a: &IpNet, b: &IpNet) -> bool {
     a.contains(&b.network()) || b.contains(&a.network())
 }
 
@@ -160,20 +155,21 @@ mod tests {
 
     #[test]
     fn each_bad_option_is_named() {
-        let good = || Options { node_ip: Ipv4Addr::new(192, 0, 2, 1), ..Options::default() };
+        let ip = |text: &str| text.parse().unwrap();
+        let good = || Options { node_ips: vec![ip("192.0.2.1")], ..Options::default() };
         good().validate().unwrap();
+        let pods = |text: &str| vec![text.parse().unwrap()];
         for (bad, field) in [
             (Options { name: "../x".to_owned(), ..good() }, "name"),
             (Options { name: "-a".to_owned(), ..good() }, "name"),
             (Options { name: String::new(), ..good() }, "name"),
             (Options { state_dir: PathBuf::from("x"), ..good() }, "state_dir"),
-            (Options { node_ip: Ipv4Addr::UNSPECIFIED, ..good() }, "node_ip"),
-            (
-                Options { node_ip: Ipv4Addr::new(10, 42, 0, 9), pod_cidr: "10.42.0.0/24".parse().ok(), ..good() },
-                "pod_cidr",
-            ),
-            (Options { node_ip: Ipv4Addr::new(10, 96, 0, 9), ..good() }, "service_cidr"),
-            (Options { pod_cidr: "10.96.3.0/24".parse().ok(), ..good() }, "pod_cidr"),
+            (Options { node_ips: Vec::new(), ..good() }, "node_ips"),
+            (Options { node_ips: vec![ip("::")], ..good() }, "node_ips"),
+            (Options { node_ips: vec![ip("192.0.2.1"), ip("192.0.2.2")], ..good() }, "node_ips"),
+            (Options { node_ips: vec![ip("10.42.0.9")], pod_cidrs: pods("10.42.0.0/24"), ..good() }, "pod_cidrs"),
+            (Options { node_ips: vec![ip("10.96.0.9")], ..good() }, "service_cidrs"),
+            (Options { pod_cidrs: pods("10.96.3.0/24"), ..good() }, "pod_cidrs"),
             (Options { routing: RoutingMode::Vxlan, ..good() }, "link"),
             (Options { images: vec![PathBuf::from("/none")], ..good() }, "images"),
         ] {

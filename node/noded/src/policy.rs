@@ -5,23 +5,18 @@ mod table;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use futures::{Stream, StreamExt as _, stream};
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::Client;
 use kube::runtime::watcher::Event;
-use kube::runtime::{WatchStreamExt as _, watcher};
-use kube::{Api, Client};
 use skep_bpf::Sweep;
 use skep_observe::Timing;
 use skep_telemetry::{Family, Histogram, Labels, Registry};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::table::Policing;
+use crate::inputs::{Inputs, watch};
 
-/// As many events as are there are written at once, up to this many.
-const BATCH_MAX: usize = 512;
-/// After a refusal by the tables, until everything is offered again.
-const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// Between two rounds of collecting flows, and how many are looked at in one.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 const SWEEP_MAX: usize = 16_384;
@@ -42,26 +37,13 @@ pub(crate) enum Input {
 /// Watches and writes until `stop`. Before all watches have shown everything once, only pods that are new to this node are written:
 /// what a daemon before this one wrote stays in force.
 pub(crate) async fn run(client: Client, policing: Arc<Policing>, timing: Arc<Timing>, stop: CancellationToken) {
-    let mut inputs = std::pin::pin!(inputs(client).ready_chunks(BATCH_MAX));
-    let mut retry_at: Option<tokio::time::Instant> = None;
-    loop {
-        let retry = retry_at.map(tokio::time::sleep_until);
-        let batch = tokio::select! {
-            () = stop.cancelled() => return,
-            () = async { if let Some(retry) = retry { retry.await } }, if retry_at.is_some() => {
-                retry_at = None;
-                Vec::new()
-            }
-            batch = inputs.next() => match batch {
-                Some(batch) => batch,
-                None => return,
-            },
-        };
+    let watches = [watch(&client, Input::Pod), watch(&client, Input::Namespace), watch(&client, Input::Policy)];
+    let mut inputs = Inputs::new(watches);
+    while let Some(batch) = inputs.next(&stop).await {
         let arrived = Instant::now();
-        let (tables, waits) = (Arc::clone(&policing), retry_at.is_some());
+        let (tables, waits) = (Arc::clone(&policing), inputs.waits());
         let written = tokio::task::spawn_blocking(move || {
             batch.into_iter().for_each(|input| tables.take(input));
-            // While the tables refuse, events are only taken in.
             if waits { Ok(0) } else { tables.write() }
         });
         match written.await {
@@ -73,7 +55,7 @@ pub(crate) async fn run(client: Client, policing: Arc<Policing>, timing: Arc<Tim
             }
             Ok(Err(error)) => {
                 tracing::error!(error = format!("{error:#}"), "policy is not written; all of it is offered again");
-                retry_at = Some(tokio::time::Instant::now() + RETRY_AFTER);
+                inputs.refused();
             }
             Err(error) => {
                 tracing::error!(%error, "policy is no longer written");
@@ -104,20 +86,4 @@ pub(crate) async fn sweep(policing: Arc<Policing>, stop: CancellationToken) {
             Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "flows are not collected"),
         }
     }
-}
-
-/// All watches in one stream. Watch errors are logged and tried again with a growing delay, by the stream itself.
-fn inputs(client: Client) -> impl Stream<Item = Input> {
-    let config = watcher::Config::default;
-    let pods = watcher(Api::<Pod>::all(client.clone()), config()).default_backoff();
-    let namespaces = watcher(Api::<Namespace>::all(client.clone()), config()).default_backoff();
-    let policies = watcher(Api::<NetworkPolicy>::all(client), config()).default_backoff();
-    let pods = pods.filter_map(|event| std::future::ready(log("Pod", event).map(Input::Pod)));
-    let namespaces = namespaces.filter_map(|event| std::future::ready(log("Namespace", event).map(Input::Namespace)));
-    let policies = policies.filter_map(|event| std::future::ready(log("NetworkPolicy", event).map(Input::Policy)));
-    stream::select(pods, stream::select(namespaces, policies))
-}
-
-fn log<T>(kind: &str, event: Result<T, watcher::Error>) -> Option<T> {
-    event.inspect_err(|error| tracing::warn!(kind, error = error as &dyn std::error::Error, "watch begins anew")).ok()
 }

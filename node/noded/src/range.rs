@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Node;
 use kube::runtime::wait::await_condition;
 use kube::{Api, Client};
@@ -12,19 +12,12 @@ use kube::{Api, Client};
 /// After this the Node is looked at anew: it may have been deleted meanwhile.
 const LOOK: Duration = Duration::from_secs(10);
 
-/// What a node was given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Ranges {
-    pub(crate) v4: Ipv4Net,
-    pub(crate) v6: Option<Ipv6Net>,
-}
-
 /// Registers the Node and waits until it has ranges: those that it has already, those that the node had last (`file` keeps them,
 /// since pods may still use them) if nobody else has them, or new ones from the control plane.
 ///
 /// # Errors
-/// What was allocated has no IPv4 range; the file cannot be written.
-pub(crate) async fn allocated(mut agent: skep_agent::Options, client: &Client, file: &Path) -> Result<Ranges> {
+/// The file cannot be written.
+pub(crate) async fn allocated(mut agent: skep_agent::Options, client: &Client, file: &Path) -> Result<Vec<IpNet>> {
     agent.pod_cidrs = last(file);
     let api = Api::<Node>::all(client.clone());
     loop {
@@ -61,11 +54,8 @@ fn last(file: &Path) -> Vec<String> {
     ranges.filter(|range| range.parse::<IpNet>().is_ok()).map(str::to_owned).collect()
 }
 
-fn keep(node: &Node, file: &Path) -> Result<Ranges> {
+fn keep(node: &Node, file: &Path) -> Result<Vec<IpNet>> {
     let all = ranges(node);
-    let v6 = all.iter().find_map(|range| if let IpNet::V6(range) = range { Some(*range) } else { None });
-    let v4 = all.iter().find_map(|range| if let IpNet::V4(range) = range { Some(*range) } else { None });
-    let v4 = v4.with_context(|| format!("the node's pod ranges {all:?} have none of IPv4"))?;
     let text: Vec<String> = all.iter().map(ToString::to_string).collect();
     let write = || -> std::io::Result<()> {
         if let Some(dir) = file.parent() {
@@ -76,7 +66,7 @@ fn keep(node: &Node, file: &Path) -> Result<Ranges> {
         std::fs::rename(&new, file)
     };
     write().with_context(|| format!("write {}", file.display()))?;
-    Ok(Ranges { v4, v6 })
+    Ok(all)
 }
 
 #[cfg(test)]
@@ -94,8 +84,7 @@ mod tests {
         let node = |cidrs| serde_json::from_value::<Node>(json!({"spec": {"podCIDRs": cidrs}})).unwrap();
         let both = ["10.42.3.0/24", "fd00:42:0:3::/64"];
         let kept = keep(&node(json!(both)), &file).unwrap();
-        assert_eq!(kept, Ranges { v4: both[0].parse().unwrap(), v6: both[1].parse().ok() });
+        assert_eq!(kept, both.map(|range| range.parse().unwrap()));
         assert_eq!(last(&file), both);
-        assert!(keep(&node(json!([both[1]])), &file).is_err());
     }
 }

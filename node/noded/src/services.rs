@@ -3,27 +3,18 @@
 mod view;
 
 use std::sync::{Arc, LazyLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Result;
-use futures::{Stream, StreamExt as _, stream};
-use k8s_openapi::api::core::v1::Service;
-use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::runtime::{WatchStreamExt as _, watcher};
-use kube::{Api, Client};
+use kube::Client;
 use skep_netmodel::NodeIdentity;
 use skep_observe::Timing;
 use skep_telemetry::{Family, Histogram, Labels, Registry};
 use tokio_util::sync::CancellationToken;
 
-use crate::health::HealthPorts;
-
 pub(crate) use self::view::{Input, Step, View};
-
-/// As many events as are there are written at once, up to this many.
-const BATCH_MAX: usize = 512;
-/// After a refusal by the tables, until everything is offered again.
-const RETRY_AFTER: Duration = Duration::from_secs(5);
+use crate::health::HealthPorts;
+use crate::inputs::{Inputs, watch};
 
 /// Where services are written: the datapath.
 pub(crate) trait Tables: Send + Sync + 'static {
@@ -52,37 +43,23 @@ pub(crate) async fn run<T: Tables>(
     timing: Arc<Timing>,
     stop: CancellationToken,
 ) {
-    let mut inputs = std::pin::pin!(inputs(client).ready_chunks(BATCH_MAX));
+    let mut inputs = Inputs::new([watch(&client, Input::Service), watch(&client, Input::Slice)]);
     let mut view = View::new(identity);
     let mut health = HealthPorts::default();
-    // While the tables refuse, events are only taken in.
-    let mut retry_at: Option<tokio::time::Instant> = None;
-    loop {
-        let retry = retry_at.map(tokio::time::sleep_until);
-        let batch = tokio::select! {
-            () = stop.cancelled() => return,
-            () = async { if let Some(retry) = retry { retry.await } }, if retry_at.is_some() => {
-                retry_at = None;
-                Vec::new()
-            }
-            batch = inputs.next() => match batch {
-                Some(batch) => batch,
-                None => return,
-            },
-        };
+    while let Some(batch) = inputs.next(&stop).await {
         let arrived = Instant::now();
         for input in batch {
             view.take(input);
         }
-        if retry_at.is_none()
+        if !inputs.waits()
             && let Err(error) = write(&mut view, &tables, &timing, arrived).await
         {
             tracing::error!(error = format!("{error:#}"), "services are not written; all are offered again");
             view.distrust();
-            retry_at = Some(tokio::time::Instant::now() + RETRY_AFTER);
+            inputs.refused();
         }
         // A node is not asked for what its tables do not hold yet.
-        if retry_at.is_none() {
+        if !inputs.waits() {
             view.health().iter().for_each(|(service, check)| health.set(service, *check));
         }
     }
@@ -107,17 +84,4 @@ async fn write<T: Tables>(view: &mut View, tables: &Arc<T>, timing: &Timing, arr
     }
     tracing::debug!(services = count, operations, full, us = arrived.elapsed().as_micros(), "services written");
     Ok(())
-}
-
-/// Both watches in one stream. Watch errors are logged and tried again with a growing delay, by the stream itself.
-fn inputs(client: Client) -> impl Stream<Item = Input> {
-    let services = watcher(Api::<Service>::all(client.clone()), watcher::Config::default()).default_backoff();
-    let slices = watcher(Api::<EndpointSlice>::all(client), watcher::Config::default()).default_backoff();
-    let services = services.filter_map(|event| std::future::ready(log("Service", event).map(Input::Service)));
-    let slices = slices.filter_map(|event| std::future::ready(log("EndpointSlice", event).map(Input::Slice)));
-    stream::select(services, slices)
-}
-
-fn log<T>(kind: &str, event: Result<T, watcher::Error>) -> Option<T> {
-    event.inspect_err(|error| tracing::warn!(kind, error = error as &dyn std::error::Error, "watch begins anew")).ok()
 }

@@ -81,6 +81,8 @@ pub struct MemberPod {
     pub name: String,
     /// Its IPv4 address, and its IPv6 address.
     pub addresses: [IpAddr; 2],
+    /// What its node's CNI side made.
+    pub attachment: Attachment,
     /// Its namespace.
     pub netns: Netns,
     _server: Server,
@@ -248,7 +250,10 @@ impl Member {
             Ok(text.parse::<IpNet>()?.addr())
         };
         let server = Server::start_dual(&netns, &name, POD_PORT);
-        self.pods.push(MemberPod { name, addresses: [address(0)?, address(1)?], netns, _server: server });
+        let attachments = runtime.block_on(self.network.attachments());
+        let attachment = attachments.into_iter().find(|one| one.pod_name == name).context("no attachment")?;
+        let addresses = [address(0)?, address(1)?];
+        self.pods.push(MemberPod { name, addresses, attachment, netns, _server: server });
         Ok(())
     }
 

@@ -13,8 +13,9 @@ use skep_testkit::{Process, wait_until};
 
 use self::topology::Pair;
 use super::row::Rows;
+use crate::build::{self, Profile};
 use crate::shell::{read, say};
-use crate::{build, image, up};
+use crate::{image, up};
 
 const ROUNDS: usize = 7;
 const FOR_MS: u64 = 1000;
@@ -46,13 +47,13 @@ struct Samples {
 }
 
 /// Lays all subjects out at once, so that every round meets the same machine.
-pub(crate) fn run() -> Result<Rows> {
-    build::run(&build::Args::default())?;
+pub(crate) fn run(profile: Profile) -> Result<Rows> {
+    build::run(profile)?;
     up::stop_on_signals()?;
     let program = image::static_echo()?;
     say("lay out the subjects");
     let subjects =
-        [("plain-veth", Pair::plain()?), ("bridge-iptables", Pair::bridge()?), ("skep-native", Pair::skep()?)];
+        [("plain-veth", Pair::plain()?), ("bridge-iptables", Pair::bridge()?), ("skep-native", Pair::skep(profile)?)];
     let mut servers = Vec::new();
     for (name, pair) in &subjects {
         let mut command = pair.on_server(&program);

@@ -11,10 +11,11 @@ use serde_json::{Deserializer, Value, json};
 use skep_testkit::cluster::Cluster;
 
 use super::row::Rows;
+use crate::build::{self, Profile};
 use crate::cluster::{self, manifest};
 use crate::demo::poll;
 use crate::shell::say;
-use crate::{build, up};
+use crate::up;
 
 const SUBJECT: &str = "skep";
 const STARTS: usize = 3;
@@ -22,19 +23,19 @@ const PODS: usize = 20;
 const WITHIN: Duration = Duration::from_secs(120);
 
 /// Starts three clusters; measures the rest in the last.
-pub(crate) fn run() -> Result<Rows> {
-    build::run(&build::Args::default())?;
+pub(crate) fn run(profile: Profile) -> Result<Rows> {
+    build::run(profile)?;
     up::stop_on_signals()?;
     let mut rows = Rows::default();
     let mut ready_ms = Vec::new();
     for start in 1..STARTS {
         say(&format!("start {start} of {STARTS}"));
-        let cluster = cluster::start("bench", ([127, 0, 0, 1], 0).into())?;
+        let cluster = cluster::start("bench", ([127, 0, 0, 1], 0).into(), profile)?;
         ready_ms.push(cluster.ready_after.as_secs_f64() * 1e3);
         cluster.stop()?;
     }
     say(&format!("start {STARTS} of {STARTS}"));
-    let cluster = cluster::start("bench", ([127, 0, 0, 1], 0).into())?;
+    let cluster = cluster::start("bench", ([127, 0, 0, 1], 0).into(), profile)?;
     ready_ms.push(cluster.ready_after.as_secs_f64() * 1e3);
     rows.add(SUBJECT, "node_ready", "ms", ready_ms);
     rows.add(SUBJECT, "rss_idle", "MiB", vec![cluster.rss_mib()? as f64]);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -15,21 +15,38 @@ use serde::{Deserialize, Serialize};
 
 use crate::cluster::state_dir;
 
-/// The address families of nodes and pods.
+/// The address families of nodes, pods and Services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Family {
     /// IPv4 alone.
     Ipv4,
-    /// Both.
+    /// IPv6 alone.
+    Ipv6,
+    /// Both, IPv4 first.
     Dual,
 }
 
 impl Family {
-    pub(super) fn cluster_cidr(self) -> &'static str {
-        match self {
-            Self::Ipv4 => "10.42.0.0/16",
-            Self::Dual => "10.42.0.0/16,fd00:42::/48",
-        }
+    pub(super) fn cluster_cidr(self) -> String {
+        self.join("10.42.0.0/16", "fd00:42::/48")
+    }
+
+    pub(super) fn service_cidr(self) -> String {
+        self.join("10.96.0.0/16", "fd00:96::/112")
+    }
+
+    pub(super) fn has_v4(self) -> bool {
+        self != Self::Ipv6
+    }
+
+    pub(super) fn has_v6(self) -> bool {
+        self != Self::Ipv4
+    }
+
+    /// Those of these that the cluster has, with a comma.
+    fn join(self, v4: impl ToString, v6: impl ToString) -> String {
+        let own = [self.has_v4().then(|| v4.to_string()), self.has_v6().then(|| v6.to_string())];
+        own.into_iter().flatten().collect::<Vec<_>>().join(",")
     }
 }
 
@@ -94,17 +111,19 @@ impl Record {
 
     /// A node's addresses, with a comma.
     pub(super) fn addresses(&self, number: u8) -> String {
-        match self.options.family {
-            Family::Ipv4 => Self::address(number).to_string(),
-            Family::Dual => format!("{},{}", Self::address(number), Self::address_v6(number)),
-        }
+        self.options.family.join(Self::address_v4(number), Self::address_v6(number))
+    }
+
+    /// The address that a node is known by.
+    pub(super) fn address(&self, number: u8) -> IpAddr {
+        if self.options.family.has_v4() { Self::address_v4(number).into() } else { Self::address_v6(number).into() }
     }
 
     pub(super) fn address_v6(number: u8) -> Ipv6Addr {
         Ipv6Addr::new(0xfd00, 0x18, 0, 0, 0, 0, 0, number.into())
     }
 
-    pub(super) fn address(number: u8) -> Ipv4Addr {
+    pub(super) fn address_v4(number: u8) -> Ipv4Addr {
         Ipv4Addr::new(198, 18, 0, number)
     }
 }

@@ -40,9 +40,11 @@ impl Switch {
             Netns::make(&member::netns(node))?;
             let netns = Netns::existing(&member::netns(node));
             let v6 = Record::address_v6(number).to_string();
-            self.plug(&netns, &port(number), Record::address(number), &v6, record.options.family)?;
-            netns.ip(&["route", "add", "default", "via", &OUTSIDE.to_string()])?;
-            if record.options.family == Family::Dual {
+            self.plug(&netns, &port(number), Record::address_v4(number), &v6, record.options.family)?;
+            if record.options.family.has_v4() {
+                netns.ip(&["route", "add", "default", "via", &OUTSIDE.to_string()])?;
+            }
+            if record.options.family.has_v6() {
                 netns.ip(&["-6", "route", "add", "default", "via", OUTSIDE_V6])?;
             }
         }
@@ -52,8 +54,10 @@ impl Switch {
     fn plug(&self, host: &Netns, port: &str, v4: Ipv4Addr, v6: &str, family: Family) -> Result<()> {
         host.ip(&["link", "add", LINK, "type", "veth", "peer", "name", port, "netns", self.netns.name()])?;
         self.netns.ip(&["link", "set", port, "master", BRIDGE, "up"])?;
-        host.ip(&["addr", "add", &format!("{v4}/24"), "dev", LINK])?;
-        if family == Family::Dual {
+        if family.has_v4() {
+            host.ip(&["addr", "add", &format!("{v4}/24"), "dev", LINK])?;
+        }
+        if family.has_v6() {
             host.ip(&["addr", "add", &format!("{v6}/64"), "dev", LINK, "nodad"])?;
         }
         host.ip(&["link", "set", LINK, "up"])

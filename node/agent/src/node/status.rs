@@ -252,9 +252,9 @@ impl Reporter {
 
 /// Where the node is reached.
 pub(crate) fn addresses(options: &Options) -> Vec<NodeAddress> {
-    let six = options.node_ip_v6.map(|six| address("InternalIP", six.to_string()));
-    let first = address("InternalIP", options.node_ip.to_string());
-    [first].into_iter().chain(six).chain([address("Hostname", options.node_name.clone())]).collect()
+    let own = options.node_ips();
+    let own = own.iter().map(|ip| address("InternalIP", ip.to_string()));
+    own.chain([address("Hostname", options.node_name.clone())]).collect()
 }
 
 fn address(type_: &str, address: String) -> NodeAddress {

@@ -82,7 +82,7 @@ pub(crate) async fn start(
 
 /// Lets the pod's containers see its address before the API does.
 fn see_address(pod: &mut Pod, place: &Place, context: &Shared) {
-    let own = if super::host_network(pod) { vec![context.options.node_ip] } else { place.ips.clone() };
+    let own = if super::host_network(pod) { context.options.node_ips() } else { place.ips.clone() };
     let status = pod.status.get_or_insert_default();
     status.pod_ips = Some(own.iter().map(|ip| PodIP { ip: ip.to_string() }).collect());
 }

@@ -30,7 +30,7 @@ pub(crate) struct View<'a> {
     /// Ids of containers that pass their readiness probe, or need not.
     pub(crate) ready: &'a BTreeSet<String>,
     pub(crate) host_network: bool,
-    pub(crate) node_ip: IpAddr,
+    pub(crate) node_ips: &'a [IpAddr],
     /// Reason and message with which the agent has failed the pod.
     pub(crate) failed: Option<&'a (String, String)>,
     /// The pod is at its end: every container that does not run has run for the last time.
@@ -67,8 +67,8 @@ pub(crate) fn build(view: &View<'_>) -> PodStatus {
         container_statuses: Some(statuses),
         init_container_statuses: (!init_statuses.is_empty()).then_some(init_statuses),
         ephemeral_container_statuses: (!added.is_empty()).then_some(added),
-        host_ip: Some(view.node_ip.to_string()),
-        host_ips: Some(vec![HostIP { ip: view.node_ip.to_string() }]),
+        host_ip: view.node_ips.first().map(ToString::to_string),
+        host_ips: Some(view.node_ips.iter().map(|ip| HostIP { ip: ip.to_string() }).collect()),
         pod_ip: pod_ips.first().map(ToString::to_string),
         pod_ips: (!pod_ips.is_empty()).then(|| pod_ips.iter().map(|ip| PodIP { ip: ip.to_string() }).collect()),
         start_time: old.start_time.or(Some(Time(view.now))),
@@ -83,7 +83,8 @@ pub(crate) fn build(view: &View<'_>) -> PodStatus {
 
 fn pod_ips(view: &View<'_>, old: &PodStatus) -> Vec<String> {
     if view.host_network {
-        return if view.runtime.sandboxes.is_empty() { Vec::new() } else { vec![view.node_ip.to_string()] };
+        let there = if view.runtime.sandboxes.is_empty() { &[][..] } else { view.node_ips };
+        return there.iter().map(ToString::to_string).collect();
     }
     match view.runtime.ready_sandbox() {
         Some(sandbox) if !sandbox.ips.is_empty() => sandbox.ips.iter().map(ToString::to_string).collect(),

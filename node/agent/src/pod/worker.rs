@@ -240,7 +240,7 @@ impl Worker {
             started,
             ready,
             host_network: host_network(&self.pod),
-            node_ip: self.context.options.node_ip,
+            node_ips: &self.context.options.node_ips(),
             failed: self.failed.as_ref(),
             stop,
             now,

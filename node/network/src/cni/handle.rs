@@ -36,12 +36,15 @@ async fn dispatch(network: &Network, request: &Request, config: &Config) -> Resu
         }
         "ADD" => {
             request.validate()?;
+            let mappings = &config.runtime_config.port_mappings;
             let pod = Pod {
                 key: key(request),
                 netns: request.netns.clone(),
                 namespace: request.arg("K8S_POD_NAMESPACE").to_owned(),
                 name: request.arg("K8S_POD_NAME").to_owned(),
                 uid: request.arg("K8S_POD_UID").to_owned(),
+                // Runtimes list ports of the pod that no port of the node leads to as well.
+                port_mappings: mappings.iter().filter(|mapping| mapping.host_port != 0).cloned().collect(),
             };
             let attachment = network.add(pod).await?;
             Ok(outcome(&attachment).to_json(&config.cni_version).to_string())

@@ -171,6 +171,11 @@ async fn leftovers(place: &Place, daemon: Daemon) {
     assert_eq!(skep_network::handle_cni(&daemon.network, &check).await.unwrap_err().code, 101);
     check.config = br#"{"cniVersion":"1.1.0"}"#.to_vec();
     skep_network::handle_cni(&daemon.network, &check).await.unwrap();
+    let (netns, address) = (format!("--net={}", keep.netns.display()), keep.addresses[0].to_string());
+    let delete = ["ip", "addr", "del", &format!("{address}/32"), "dev", &keep.ifname];
+    assert!(std::process::Command::new("nsenter").arg(netns).args(delete).status().unwrap().success());
+    let error = skep_network::handle_cni(&daemon.network, &check).await.unwrap_err();
+    assert!(error.code == 101 && error.details.contains(&address), "{error}");
     ip(&["link", "del", &keep.host_ifname]);
     assert_eq!(skep_network::handle_cni(&daemon.network, &check).await.unwrap_err().code, 101);
     daemon.network.remove_all().await.unwrap();

@@ -13,6 +13,7 @@ use skep_netmodel::{PolicyDelta, PolicyModel};
 use skep_observe::{Difference, Inspector, Verify};
 
 use super::Input;
+use crate::inputs::Listing;
 
 /// Policy of this node's pods: fed by the watches and by the pods' network.
 pub(crate) struct Policing {
@@ -27,12 +28,6 @@ struct State {
     policies: Listing<NetworkPolicy>,
     /// The kernel holds what the model says, but for what changed since the last write.
     trusted: bool,
-}
-
-/// A list in the making.
-struct Listing<T> {
-    fresh: Vec<T>,
-    complete: bool,
 }
 
 impl Policing {
@@ -109,24 +104,30 @@ impl State {
     fn take(&mut self, input: Input) {
         match input {
             Input::Pod(event) => {
-                if let Some(all) = self.pods.take(event, &mut self.model, PolicyModel::upsert_pod, |model, pod| {
-                    model.remove_pod(&pod.namespace().unwrap_or_default(), &pod.name_any());
-                }) {
+                if let Some(all) =
+                    take(&mut self.pods, event, &mut self.model, PolicyModel::upsert_pod, |model, pod| {
+                        model.remove_pod(&pod.namespace().unwrap_or_default(), &pod.name_any());
+                    })
+                {
                     self.model.replace_pods(&all);
                 }
             }
             Input::Namespace(event) => {
-                if let Some(all) =
-                    self.namespaces.take(event, &mut self.model, PolicyModel::upsert_namespace, |model, namespace| {
+                if let Some(all) = take(
+                    &mut self.namespaces,
+                    event,
+                    &mut self.model,
+                    PolicyModel::upsert_namespace,
+                    |model, namespace| {
                         model.remove_namespace(&namespace.name_any());
-                    })
-                {
+                    },
+                ) {
                     self.model.replace_namespaces(&all);
                 }
             }
             Input::Policy(event) => {
                 if let Some(all) =
-                    self.policies.take(event, &mut self.model, PolicyModel::upsert_policy, |model, policy| {
+                    take(&mut self.policies, event, &mut self.model, PolicyModel::upsert_policy, |model, policy| {
                         model.remove_policy(&policy.namespace().unwrap_or_default(), &policy.name_any());
                     })
                 {
@@ -137,7 +138,7 @@ impl State {
     }
 
     fn is_complete(&self) -> bool {
-        self.pods.complete && self.namespaces.complete && self.policies.complete
+        self.pods.is_complete() && self.namespaces.is_complete() && self.policies.is_complete()
     }
 
     fn write(&mut self, datapath: &Datapath) -> Result<usize> {
@@ -165,31 +166,22 @@ impl State {
     }
 }
 
-impl<T> Listing<T> {
-    fn new() -> Self {
-        Self { fresh: Vec::new(), complete: false }
+/// Single changes go to the model at once; a list is given back when it is complete.
+fn take<T>(
+    listing: &mut Listing<T>,
+    event: Event<T>,
+    model: &mut PolicyModel,
+    upsert: impl Fn(&mut PolicyModel, &T),
+    remove: impl Fn(&mut PolicyModel, &T),
+) -> Option<Vec<T>> {
+    match event {
+        Event::Apply(object) => upsert(model, &object),
+        Event::Delete(object) => remove(model, &object),
+        Event::Init => listing.begin(),
+        Event::InitApply(object) => listing.add(object),
+        Event::InitDone => return Some(listing.end()),
     }
-
-    /// Single changes go to the model at once; a list is given back when it is complete.
-    fn take(
-        &mut self,
-        event: Event<T>,
-        model: &mut PolicyModel,
-        upsert: impl Fn(&mut PolicyModel, &T),
-        remove: impl Fn(&mut PolicyModel, &T),
-    ) -> Option<Vec<T>> {
-        match event {
-            Event::Apply(object) => upsert(model, &object),
-            Event::Delete(object) => remove(model, &object),
-            Event::Init => self.fresh.clear(),
-            Event::InitApply(object) => self.fresh.push(object),
-            Event::InitDone => {
-                self.complete = true;
-                return Some(std::mem::take(&mut self.fresh));
-            }
-        }
-        None
-    }
+    None
 }
 
 impl Verify for Policing {

@@ -11,6 +11,8 @@ use kube::ResourceExt as _;
 use kube::runtime::watcher::Event;
 use skep_netmodel::{Change, HealthCheck, Model, NodeIdentity, ObjectName, Outcome, Problem, ServiceSpec};
 
+use crate::inputs::Listing;
+
 /// Set by whoever writes slices: when the change behind this version happened.
 const TRIGGER_TIME: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 
@@ -44,12 +46,6 @@ pub(crate) struct View {
     started: Timestamp,
 }
 
-/// A list in the making.
-struct Listing<T> {
-    fresh: Vec<T>,
-    complete: bool,
-}
-
 #[derive(Default)]
 struct Trigger {
     seen: Option<Timestamp>,
@@ -60,8 +56,8 @@ impl View {
     pub(crate) fn new(node: NodeIdentity) -> Self {
         View {
             model: Model::new(node),
-            services: Listing { fresh: Vec::new(), complete: false },
-            slices: Listing { fresh: Vec::new(), complete: false },
+            services: Listing::new(),
+            slices: Listing::new(),
             trusted: false,
             pending: Vec::new(),
             problems: Vec::new(),
@@ -83,31 +79,33 @@ impl View {
 
     fn take_service(&mut self, event: Event<Service>) -> Outcome {
         match event {
-            Event::Apply(service) => self.model.upsert_service(&service),
+            Event::Apply(service) => return self.model.upsert_service(&service),
             Event::Delete(service) => {
-                self.model.remove_service(&service.namespace().unwrap_or_default(), &service.name_any())
+                return self.model.remove_service(&service.namespace().unwrap_or_default(), &service.name_any());
             }
+            Event::InitDone => return self.model.replace_services(&self.services.end()),
             Event::Init => self.services.begin(),
             Event::InitApply(service) => self.services.add(service),
-            Event::InitDone => self.model.replace_services(&self.services.end()),
         }
+        Outcome::default()
     }
 
     fn take_slice(&mut self, event: Event<EndpointSlice>) -> Outcome {
         match event {
             Event::Apply(slice) => {
                 self.note(&slice);
-                self.model.upsert_slice(&slice)
+                return self.model.upsert_slice(&slice);
             }
             Event::Delete(slice) => {
                 let key = (slice.namespace().unwrap_or_default(), slice.name_any());
                 self.triggers.remove(&key);
-                self.model.remove_slice(&key.0, &key.1)
+                return self.model.remove_slice(&key.0, &key.1);
             }
+            Event::InitDone => return self.model.replace_slices(&self.slices.end()),
             Event::Init => self.slices.begin(),
             Event::InitApply(slice) => self.slices.add(slice),
-            Event::InitDone => self.model.replace_slices(&self.slices.end()),
         }
+        Outcome::default()
     }
 
     /// When the change behind this version happened: as the slice notes it if that is finer than a second, else now. A change
@@ -153,7 +151,7 @@ impl View {
     }
 
     fn is_complete(&self) -> bool {
-        self.services.complete && self.slices.complete
+        self.services.is_complete() && self.slices.is_complete()
     }
 
     /// The last step is in the kernel: how long ago the changes behind it happened.
@@ -165,23 +163,6 @@ impl View {
             trigger.seen.and_then(|seen| Duration::try_from(now.duration_since(seen)).ok())
         };
         unwritten.filter_map(delay).collect()
-    }
-}
-
-impl<T> Listing<T> {
-    fn begin(&mut self) -> Outcome {
-        self.fresh.clear();
-        Outcome::default()
-    }
-
-    fn add(&mut self, object: T) -> Outcome {
-        self.fresh.push(object);
-        Outcome::default()
-    }
-
-    fn end(&mut self) -> Vec<T> {
-        self.complete = true;
-        std::mem::take(&mut self.fresh)
     }
 }
 

@@ -74,10 +74,10 @@ impl Place {
         Options {
             name: self.name.clone(),
             state_dir: self.dir.path().to_owned(),
-            node_ip: NODE_IP,
+            node_ips: vec![NODE_IP.into()],
             images: vec![archive],
             sandbox_image: image::IMAGE.to_owned(),
-            pod_cidr: Some("10.42.0.0/24".parse().unwrap()),
+            pod_cidrs: vec!["10.42.0.0/24".parse().unwrap()],
             kubelet_port: 0,
             teardown,
             ..Options::default()

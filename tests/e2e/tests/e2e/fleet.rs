@@ -226,6 +226,14 @@ fn pods_reach_each_other_through_a_tunnel_unless_policy_forbids() -> Result<()> 
         assert_eq!(differences.trim(), "[]", "{node}");
     }
 
+    // A Service of both families, from the node and so past policy.
+    test.apply(&SERVICE.replace("spec:\n", "spec:\n  ipFamilyPolicy: RequireDualStack\n"))?;
+    let ips = test.fleet.kubectl(&["get", "service", "echo", "-o", "jsonpath={.spec.clusterIPs[*]}"])?;
+    let (v4, v6) = ips.split_once(' ').with_context(|| format!("addresses of both families, not {ips:?}"))?;
+    for url in [format!("http://{v4}/name"), format!("http://[{v6}]/name")] {
+        wait_until(&url, WITHIN, || Ok(wget(&test, &one, &url).is_ok_and(|answer| answer == "echo-two")))?;
+    }
+
     let deny = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: closed}\nspec:\n  \
                 podSelector: {matchLabels: {app: echo}}\n  policyTypes: [Ingress]\n";
     test.apply(deny)?;
@@ -271,5 +279,25 @@ fn a_services_port_answers_at_every_node() -> Result<()> {
     assert_eq!(healthy["localEndpoints"], 1);
     let error = wget(&test, &two, &at(&one, &port)?).unwrap_err().to_string();
     assert!(error.contains("503"), "{error}");
+
+/// Nodes, pods and Services of a cluster that has no IPv4.
+#[test]
+fn a_cluster_of_ipv6_alone_serves() -> Result<()> {
+    let test = TestFleet::start("e2e-six", Options { family: Family::Ipv6, ..Options::default() })?;
+    let [one, two] = [1, 2].map(|number| format!("e2e-six-{number}"));
+    test.apply(&[echo("echo-one", &one, ""), echo("echo-two", &two, ""), SERVICE.to_owned()].concat())?;
+    wait_ready(&test, &["echo-one", "echo-two"])?;
+    let vip = test.fleet.kubectl(&["get", "service", "echo", "-o", "jsonpath={.spec.clusterIP}"])?;
+    assert!(vip.starts_with("fd00:96::"), "{vip}");
+    let (url, mut answered) = (format!("http://[{vip}]/name"), BTreeSet::new());
+    wait_until("answers of both pods", WITHIN, || {
+        answered.extend(wget(&test, &one, &url));
+        Ok(answered.len() == 2)
+    })?;
+    for node in [&one, &two] {
+        let socket = test.fleet.node_dir(node).join("run/skep.sock");
+        let differences = test.fleet.skep(&["net", "--socket", &socket.to_string_lossy(), "verify", "-o", "json"])?;
+        assert_eq!(differences.trim(), "[]", "{node}");
+    }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! The datapath under real sockets.
 #![allow(clippy::unwrap_used)]
 
+mod fuzz;
 mod lists;
 mod masquerade;
 mod mtu;

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use skep_testkit::cluster::{Cluster, state_dir};
 use skep_testkit::{Netns, Side, connect};
 
+use crate::build::Profile;
 use crate::cluster;
 use crate::demo::poll;
 use crate::shell::{read, run};
@@ -74,8 +75,8 @@ impl Pair {
     }
 
     /// Two pods of a real cluster.
-    pub(super) fn skep() -> Result<Pair> {
-        let cluster = cluster::start(BENCH, ([127, 0, 0, 1], 0).into())?;
+    pub(super) fn skep(profile: Profile) -> Result<Pair> {
+        let cluster = cluster::start(BENCH, ([127, 0, 0, 1], 0).into(), profile)?;
         let client = pod(&cluster, "client")?;
         let server_address = pod(&cluster, "server")?;
         let (client, server) = (netns_of(client)?, netns_of(server_address)?);

@@ -3,12 +3,15 @@
 //! Values that nobody asked for come from the upper part of a range first, so that the lower part stays free for those
 //! that are asked for by number (KEP-3070 for addresses, KEP-3668 for node ports).
 
+mod families;
+
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::ServiceSpec;
 
+use self::families::{family, range_of};
 use super::{
     gets_node_ports, has_cluster_ips, has_health_check_port, is_external, is_headless, kind, may_have_node_ports,
 };
@@ -110,7 +113,7 @@ pub(super) fn allocate(spec: &mut ServiceSpec, old: Option<&ServiceSpec>, pools:
     let mut errors = Errors::new();
     let held: BTreeSet<Claim> = old.map(claims).unwrap_or_default().into_iter().collect();
     if has_cluster_ips(spec) {
-        allocate_addresses(&mut errors, spec, &held, pools);
+        allocate_addresses(&mut errors, spec, old, &held, pools);
     }
     if may_have_node_ports(spec) {
         allocate_node_ports(&mut errors, spec, &held, pools);
@@ -121,79 +124,56 @@ pub(super) fn allocate(spec: &mut ServiceSpec, old: Option<&ServiceSpec>, pools:
     if errors.is_empty() { Ok(()) } else { Err(errors.into_vec()) }
 }
 
-fn allocate_addresses(errors: &mut Errors, spec: &mut ServiceSpec, held: &BTreeSet<Claim>, pools: &dyn Pools) {
-    let range = pools.service_cidr();
+fn allocate_addresses(
+    errors: &mut Errors,
+    spec: &mut ServiceSpec,
+    old: Option<&ServiceSpec>,
+    held: &BTreeSet<Claim>,
+    pools: &dyn Pools,
+) {
+    let ranges = pools.service_cidrs();
     let cluster_ip = spec.cluster_ip.clone().filter(|ip| !ip.is_empty());
-    let ips = spec.cluster_ips.get_or_insert_default();
-    if ips.is_empty() {
-        ips.extend(cluster_ip);
+    let asked = spec.cluster_ips.get_or_insert_default();
+    if asked.is_empty() {
+        asked.extend(cluster_ip);
     }
-    spec.ip_family_policy.get_or_insert_with(|| "SingleStack".to_owned());
-    if !choose_families(errors, spec, &range) {
-        return;
-    }
-    if is_headless(spec) {
+    if !families::choose(errors, spec, old, ranges) || is_headless(spec) {
         return;
     }
     let asked = spec.cluster_ips.clone().unwrap_or_default();
-    let path = Path::root("spec.clusterIPs");
-    let Some(first) = asked.first() else {
-        match free_address(&range, pools) {
-            Some(ip) => {
-                spec.cluster_ip = Some(ip.to_string());
-                spec.cluster_ips = Some(vec![ip.to_string()]);
+    let mut ips = asked.clone();
+    for family in spec.ip_families.iter().flatten().skip(asked.len()) {
+        match range_of(ranges, family).and_then(|range| free_address(range, pools)) {
+            Some(ip) => ips.push(ip.to_string()),
+            None => {
+                errors.internal(&Path::root("spec.clusterIPs"), "failed to allocate a serviceIP: range is full");
+                return;
             }
-            None => errors.internal(&path, "failed to allocate a serviceIP: range is full"),
         }
-        return;
-    };
-    // What does not parse is for the validation to name.
-    let Ok(ip) = first.parse::<IpAddr>() else { return };
-    let claim = ip_claim(first);
-    if held.contains(&claim) {
-        return;
     }
-    if !is_usable(&range, ip) {
-        let detail = format!(
-            "failed to allocate IP {first}: the provided IP ({first}) is not in the valid range. The range of valid \
-             IPs is {range}"
-        );
-        errors.invalid(&path, asked, &detail);
-    } else if pools.is_claimed(&claim) {
-        let detail = format!("failed to allocate IP {first}: provided IP is already allocated");
-        errors.invalid(&path, asked, &detail);
+    for ip in asked.iter().filter(|ip| !held.contains(&ip_claim(ip))) {
+        check_address(errors, ip, &asked, pools);
     }
+    spec.cluster_ip = ips.first().cloned();
+    spec.cluster_ips = Some(ips);
 }
 
-/// Fills in the address families; false where they are not to be had.
-fn choose_families(errors: &mut Errors, spec: &mut ServiceSpec, range: &IpNet) -> bool {
-    let (own, other) = if range.addr().is_ipv4() { ("IPv4", "IPv6") } else { ("IPv6", "IPv4") };
-    let policy = spec.ip_family_policy.clone().unwrap_or_default();
-    let families = spec.ip_families.get_or_insert_default();
-    if families.is_empty() {
-        families.push(own.to_owned());
+/// An address that was asked for, one of `all`.
+fn check_address(errors: &mut Errors, text: &str, all: &[String], pools: &dyn Pools) {
+    // What does not parse is for the validation to name, and so is an address of another family than its place says.
+    let Ok(ip) = text.parse::<IpAddr>() else { return };
+    let Some(range) = range_of(pools.service_cidrs(), family(ip.is_ipv4())) else { return };
+    let path = Path::root("spec.clusterIPs");
+    if !is_usable(range, ip) {
+        let detail = format!(
+            "failed to allocate IP {text}: the provided IP ({text}) is not in the valid range. The range of valid \
+             IPs is {range}"
+        );
+        errors.invalid(&path, all.to_vec(), &detail);
+    } else if pools.is_claimed(&ip_claim(text)) {
+        let detail = format!("failed to allocate IP {text}: provided IP is already allocated");
+        errors.invalid(&path, all.to_vec(), &detail);
     }
-    let unselected = spec.selector.as_ref().is_none_or(std::collections::BTreeMap::is_empty);
-    if is_headless(spec) && unselected {
-        // Whoever writes the endpoints of such a Service may use either family.
-        if let Some(families) = spec.ip_families.as_mut().filter(|f| f.len() == 1 && policy != "SingleStack") {
-            let second = if families.iter().any(|f| f == own) { other } else { own };
-            families.push(second.to_owned());
-        }
-        return true;
-    }
-    let before = errors.len();
-    let path = Path::root("spec.ipFamilies");
-    for (i, family) in spec.ip_families.iter().flatten().enumerate() {
-        if family == other {
-            errors.invalid(&path.index(i), family.as_str(), "not configured on this cluster");
-        }
-    }
-    if policy == "RequireDualStack" {
-        let path = Path::root("spec.ipFamilyPolicy");
-        errors.invalid(&path, policy.as_str(), "this cluster is not configured for dual-stack services");
-    }
-    errors.len() == before
 }
 
 fn allocate_node_ports(errors: &mut Errors, spec: &mut ServiceSpec, held: &BTreeSet<Claim>, pools: &dyn Pools) {

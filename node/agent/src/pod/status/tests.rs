@@ -1,3 +1,5 @@
+use std::net::{IpAddr, Ipv4Addr};
+
 use serde_json::{Value, json};
 
 use super::super::plan;
@@ -68,7 +70,7 @@ impl World {
             started: &ids,
             ready: &self.ready,
             host_network: false,
-            node_ip: "192.0.2.1".parse().unwrap(),
+            node_ips: &[IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1))],
             failed: self.failed.as_ref(),
             stop: self.stop,
             now: at(100),

@@ -6,7 +6,7 @@ use super::*;
 
 /// Pools whose values in use are listed.
 struct Fixed {
-    cidr: &'static str,
+    cidrs: Vec<IpNet>,
     ports: RangeInclusive<u16>,
     used: Vec<Claim>,
     seed: u64,
@@ -16,8 +16,8 @@ impl Pools for Fixed {
     fn is_claimed(&self, claim: &Claim) -> bool {
         self.used.contains(claim)
     }
-    fn service_cidr(&self) -> IpNet {
-        self.cidr.parse().unwrap()
+    fn service_cidrs(&self) -> &[IpNet] {
+        &self.cidrs
     }
     fn node_ports(&self) -> RangeInclusive<u16> {
         self.ports.clone()
@@ -27,8 +27,16 @@ impl Pools for Fixed {
     }
 }
 
+fn cidrs(texts: &[&str]) -> Vec<IpNet> {
+    texts.iter().map(|text| text.parse().unwrap()).collect()
+}
+
+fn dual() -> Fixed {
+    Fixed { cidrs: cidrs(&["10.96.0.0/16", "fd00:96::/112"]), ..pools() }
+}
+
 fn pools() -> Fixed {
-    Fixed { cidr: "10.96.0.0/16", ports: 30_000..=32_767, used: Vec::new(), seed: 0 }
+    Fixed { cidrs: cidrs(&["10.96.0.0/16"]), ports: 30_000..=32_767, used: Vec::new(), seed: 0 }
 }
 
 fn spec(value: Value) -> ServiceSpec {
@@ -54,7 +62,7 @@ fn an_address_comes_from_above_the_static_band() {
 
 #[test]
 fn a_range_is_used_up_but_for_the_first_address() {
-    let mut pools = Fixed { cidr: "10.0.0.0/28", ..pools() };
+    let mut pools = Fixed { cidrs: cidrs(&["10.0.0.0/28"]), ..pools() };
     for seed in 0..13 {
         pools.seed = seed * 7;
         let mut service = spec(json!({}));
@@ -161,4 +169,84 @@ fn a_change_of_type_releases_and_takes() {
     again.external_traffic_policy = Some("Cluster".to_owned());
     carry_over(&mut again, &balanced);
     assert_eq!(claims(&again).len(), 2);
+}
+
+fn families(spec: &ServiceSpec) -> (Vec<String>, Vec<String>) {
+    (spec.ip_families.clone().unwrap_or_default(), spec.cluster_ips.clone().unwrap_or_default())
+}
+
+#[test]
+fn one_family_or_two_as_the_policy_and_the_cluster_have_it() {
+    for (value, pools, expected) in [
+        (json!({}), dual(), (vec!["IPv4"], vec!["10.96.1.1"])),
+        (json!({"ipFamilies": ["IPv6"]}), dual(), (vec!["IPv6"], vec!["fd00:96::101"])),
+        (json!({"clusterIP": "fd00:96::7"}), dual(), (vec!["IPv6"], vec!["fd00:96::7"])),
+        (json!({"ipFamilyPolicy": "PreferDualStack"}), pools(), (vec!["IPv4"], vec!["10.96.1.1"])),
+        (
+            json!({"ipFamilyPolicy": "PreferDualStack", "ipFamilies": ["IPv6"]}),
+            dual(),
+            (vec!["IPv6", "IPv4"], vec!["fd00:96::101", "10.96.1.1"]),
+        ),
+        (
+            json!({"ipFamilyPolicy": "RequireDualStack", "clusterIPs": ["10.96.0.9"], "clusterIP": "10.96.0.9"}),
+            dual(),
+            (vec!["IPv4", "IPv6"], vec!["10.96.0.9", "fd00:96::101"]),
+        ),
+        (json!({"clusterIP": "None"}), pools(), (vec!["IPv4", "IPv6"], vec!["None"])),
+        (json!({"clusterIP": "None", "selector": {"a": "b"}}), dual(), (vec!["IPv4"], vec!["None"])),
+    ] {
+        let mut service = spec(value.clone());
+        allocate(&mut service, None, &pools).unwrap();
+        let owned = |list: Vec<&str>| list.into_iter().map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(families(&service), (owned(expected.0), owned(expected.1)), "{value}");
+    }
+}
+
+#[test]
+fn families_that_are_not_there_are_named() {
+    for (value, expected) in [
+        (
+            json!({"ipFamilyPolicy": "RequireDualStack"}),
+            "spec.ipFamilyPolicy: Invalid value: \"RequireDualStack\": this cluster is not configured for dual-stack services",
+        ),
+        (
+            json!({"ipFamilies": ["IPv6"]}),
+            "spec.ipFamilies[0]: Invalid value: \"IPv6\": not configured on this cluster",
+        ),
+        (
+            json!({"clusterIP": "fd00:96::7"}),
+            "spec.clusterIPs[0]: Invalid value: [\"fd00:96::7\"]: IPv6 is not configured on this cluster",
+        ),
+        (
+            json!({"ipFamilies": ["IPv4", "IPv6"]}),
+            "spec.ipFamilyPolicy: Invalid value: \"SingleStack\": must be 'RequireDualStack' or 'PreferDualStack' when \
+             multiple IP families are specified",
+        ),
+    ] {
+        assert_eq!(text(allocate(&mut spec(value), None, &pools())), [expected]);
+    }
+}
+
+#[test]
+fn a_second_family_comes_and_goes_by_the_policy() {
+    let mut single = spec(json!({}));
+    allocate(&mut single, None, &dual()).unwrap();
+    let mut both = ServiceSpec { ip_family_policy: Some("RequireDualStack".to_owned()), ..single.clone() };
+    allocate(&mut both, Some(&single), &dual()).unwrap();
+    assert_eq!(families(&both).1, ["10.96.1.1", "fd00:96::101"]);
+    assert_eq!(claims(&both).len(), 2);
+
+    let mut fewer = both.clone();
+    fewer.cluster_ips.as_mut().unwrap().truncate(1);
+    let errors = text(allocate(&mut fewer, Some(&both), &dual()));
+    assert!(errors[0].ends_with("must be 'SingleStack' to release the secondary cluster IP"), "{errors:?}");
+
+    let mut back = ServiceSpec { ip_family_policy: Some("SingleStack".to_owned()), ..both.clone() };
+    allocate(&mut back, Some(&both), &dual()).unwrap();
+    assert_eq!(families(&back), (vec!["IPv4".to_owned()], vec!["10.96.1.1".to_owned()]));
+
+    let prefers = ServiceSpec { ip_family_policy: Some("PreferDualStack".to_owned()), ..single };
+    let mut again = prefers.clone();
+    allocate(&mut again, Some(&prefers), &dual()).unwrap();
+    assert_eq!(families(&again).0, ["IPv4"], "an update that asks for nothing changes nothing");
 }

@@ -1,0 +1,93 @@
+//! Damaged, spoofed and odd packets, run through each program of a link as the kernel has it loaded.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use etherparse::{NetSlice, SlicedPacket};
+use skep_netmodel::RoutingMode;
+use skep_netns::{Cluster, Member, POD_PORT, Setup, call};
+use skep_testkit::packet::{Ends, Packets};
+
+/// For each program.
+const PACKETS: usize = 20_000;
+
+const NEXT: i32 = -1;
+const PASS: i32 = 0;
+const DROP: i32 = 2;
+const REDIRECT: i32 = 7;
+
+#[test]
+fn no_packet_breaks_a_program_and_no_spoofed_one_leaves_a_pod() {
+    let cluster = Cluster::new(&Setup { routing: RoutingMode::Vxlan, pods: 2, ..Setup::default() });
+    let node = &cluster.nodes[0];
+    let attachment = &node.pods[0].attachment;
+    let mut addresses: Vec<IpAddr> = cluster.nodes.iter().flat_map(|node| node.spec.addresses.clone()).collect();
+    addresses.extend(cluster.nodes.iter().flat_map(|node| &node.pods).flat_map(|pod| pod.addresses));
+    addresses.extend([skep_netns::OUTSIDE, skep_netns::OUTSIDE_V6]);
+    let macs = [attachment.pod_mac.0, attachment.host_mac.0];
+    let from_pod = Ends { macs, addresses, ports: vec![POD_PORT, 53, 32_768, 61_000] };
+    let to_pod = Ends { macs: [macs[1], macs[0]], ..from_pod.clone() };
+    let link = attachment.host_ifindex;
+    let programs = [
+        (format!("pod_{link}"), attachment.host_ifname.as_str(), &from_pod),
+        (format!("podin_{link}"), attachment.host_ifname.as_str(), &to_pod),
+        ("host_ingress".to_owned(), "uplink", &to_pod),
+        ("host_egress".to_owned(), "uplink", &from_pod),
+        ("overlay_ingress".to_owned(), skep_network::OVERLAY, &to_pod),
+    ];
+    for (seed, (program, device, ends)) in programs.into_iter().enumerate() {
+        let packets = Packets::new(seed as u64, ends.clone()).filter(|frame| is_taken(frame)).take(PACKETS);
+        let verdicts = node.netns.enter(|| run(node, &program, device, packets)).unwrap();
+        println!("{program}: {verdicts:?}");
+        // Neither all dropped, which would test little, nor all let through.
+        assert!(verdicts.len() > 1, "{program}: {verdicts:?}");
+    }
+    // Tables that the packets left rows in still serve.
+    for (from, to) in [(0, 1), (1, 0)] {
+        for to in cluster.nodes[to].pods[0].addresses {
+            call(&cluster.nodes[from].pods[1].netns, to).unwrap();
+        }
+    }
+}
+
+/// Runs a program on the packets; how often each verdict was given.
+fn run(node: &Member, program: &str, device: &str, packets: impl Iterator<Item = Vec<u8>>) -> BTreeMap<i32, usize> {
+    let (datapath, pod) = (node.datapath(), &node.pods[0].attachment);
+    let ifindex = nix::net::if_::if_nametoindex(device).unwrap();
+    let is_pods = program.starts_with("pod_");
+    let mut verdicts = BTreeMap::new();
+    for packet in packets {
+        let mut after = packet.clone();
+        let verdict = datapath.inspect().test_run(program, &mut after, ifindex);
+        let verdict = verdict.unwrap_or_else(|error| panic!("{program}: {error}: {packet:02x?}"));
+        assert!([NEXT, PASS, DROP, REDIRECT].contains(&verdict), "{program}: {verdict}: {packet:02x?}");
+        *verdicts.entry(verdict).or_default() += 1;
+        let own = || is_from(&packet, &pod.addresses, pod.pod_mac.0);
+        assert!(!is_pods || verdict == DROP || own(), "{program} lets through {packet:02x?}");
+    }
+    verdicts
+}
+
+/// Whether the kernel runs a program on such a frame; it wants the whole of the header that the frame says comes first.
+fn is_taken(frame: &[u8]) -> bool {
+    let header = match frame[12..14] {
+        [0x08, 0x00] => 20,
+        [0x86, 0xdd] => 40,
+        _ => 0,
+    };
+    frame.len() >= 14 + header
+}
+
+/// Whether a frame has the addresses of that pod as its source.
+fn is_from(frame: &[u8], pod: &[IpAddr], mac: [u8; 6]) -> bool {
+    // What cannot be read in whole may still have its source.
+    let source: IpAddr = match SlicedPacket::from_ethernet(frame).map(|packet| packet.net) {
+        Ok(Some(NetSlice::Ipv4(ip))) => ip.header().source_addr().into(),
+        Ok(Some(NetSlice::Ipv6(ip))) => ip.header().source_addr().into(),
+        _ => match frame.get(12..14) {
+            Some([8, 0]) => <[u8; 4]>::try_from(&frame[26..30]).unwrap().into(),
+            _ => <[u8; 16]>::try_from(&frame[22..38]).unwrap().into(),
+        },
+    };
+    pod.contains(&source) && frame[6..12] == mac
+}

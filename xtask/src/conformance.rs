@@ -1,0 +1,131 @@
+//! Which of Kubernetes' conformance tests have one of that name here, and what came of it.
+//!
+//! A test says in its doc comment whose behaviour it holds us to, each name on a line of its own: `/// [sig-auth] ServiceAccounts
+//! should mount an API token into pods`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::fs;
+
+use anyhow::{Context, Result, bail};
+
+use crate::paths;
+use crate::shell::read;
+
+const NAMES: &str = include_str!("../../tests/conformance.txt");
+
+/// Conformance names, each with the test functions that claim it.
+pub(crate) struct Claims(BTreeMap<String, BTreeSet<String>>);
+
+impl Claims {
+    /// Reads them from all sources.
+    ///
+    /// # Errors
+    /// A name that Kubernetes does not have.
+    pub(crate) fn read() -> Result<Self> {
+        let root = paths::root();
+        let files = read(std::process::Command::new("git").arg("-C").arg(&root).args([
+            "ls-files",
+            "-co",
+            "--exclude-standard",
+            "*.rs",
+        ]))?;
+        let known: BTreeSet<&str> = names().collect();
+        let (mut claims, mut unknown) = (BTreeMap::<String, BTreeSet<String>>::new(), Vec::new());
+        for file in files.lines() {
+            let text = fs::read_to_string(root.join(file)).unwrap_or_default();
+            for (name, function) in claims_in(&text) {
+                if !known.contains(name) {
+                    unknown.push(format!("{file}: {name}"));
+                }
+                claims.entry(name.to_owned()).or_default().insert(function.to_owned());
+            }
+        }
+        if unknown.is_empty() {
+            return Ok(Self(claims));
+        }
+        bail!("names that are not in tests/conformance.txt:\n  {}", unknown.join("\n  "))
+    }
+
+    /// Writes `docs/conformance.md` from the results of a whole run: names of test functions, and whether all tests of that name passed.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(crate) fn write(&self, results: &BTreeMap<String, bool>) -> Result<()> {
+        let path = paths::root().join("docs/conformance.md");
+        fs::write(&path, self.page(results)).with_context(|| format!("write {}", path.display()))
+    }
+
+    fn page(&self, results: &BTreeMap<String, bool>) -> String {
+        let mut rows = String::new();
+        let mut counts = BTreeMap::<&str, usize>::new();
+        for name in names() {
+            let (area, rest) = split(name);
+            let functions = self.0.get(name).into_iter().flatten();
+            let known: Vec<bool> = functions.filter_map(|function| results.get(function).copied()).collect();
+            let result = match known.as_slice() {
+                [] => "absent",
+                known if known.iter().all(|passed| *passed) => "pass",
+                _ => "fail",
+            };
+            *counts.entry(result).or_default() += 1;
+            let _ = writeln!(rows, "| {area} | {} | {result} |", rest.replace('|', "\\|"));
+        }
+        let count = |result| counts.get(result).copied().unwrap_or(0);
+        format!(
+            "# Conformance\n\nKubernetes' conformance tests by name, and what came of the test that holds Skep to the same behaviour. \
+             Written by `./x test --conformance`; these are tests of our own, not Kubernetes' suite.\n\n\
+             {} pass, {} fail, {} are absent.\n\n| area | name | result |\n| --- | --- | --- |\n{rows}",
+            count("pass"),
+            count("fail"),
+            count("absent"),
+        )
+    }
+}
+
+fn names() -> impl Iterator<Item = &'static str> {
+    NAMES.lines().filter(|line| line.starts_with('['))
+}
+
+fn split(name: &str) -> (&str, &str) {
+    name.strip_prefix('[').and_then(|name| name.split_once("] ")).unwrap_or(("", name))
+}
+
+/// The names in the comments of each function, with the function's.
+fn claims_in(text: &str) -> Vec<(&str, &str)> {
+    let (mut claims, mut pending) = (Vec::new(), Vec::new());
+    for line in text.lines().map(str::trim) {
+        if let Some(name) = line.strip_prefix("/// ").filter(|name| name.starts_with("[sig-")) {
+            pending.push(name.trim_end_matches('.'));
+        } else if let Some((_, rest)) = line.split_once("fn ").filter(|_| !line.starts_with("//")) {
+            let function = rest.split(['(', '<']).next().unwrap_or_default();
+            claims.extend(pending.drain(..).map(|name| (name, function)));
+        } else if !line.starts_with("///") && !line.starts_with("#[") {
+            pending.clear();
+        }
+    }
+    claims
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOURCE: &str = "/// [sig-auth] ServiceAccounts should mount an API token into pods.\n/// And more.\n#[tokio::test]\n\
+                          async fn tokens() {}\n\n/// [sig-auth] not a test's\nconst X: u8 = 0;\n\nfn other() {}\n";
+
+    #[test]
+    fn a_claim_belongs_to_the_function_below_it() {
+        assert_eq!(claims_in(SOURCE), [("[sig-auth] ServiceAccounts should mount an API token into pods", "tokens")]);
+    }
+
+    #[test]
+    fn the_page_has_every_name_once() {
+        let name = "[sig-auth] ServiceAccounts should mount an API token into pods";
+        let claims = Claims(BTreeMap::from([(name.to_owned(), BTreeSet::from(["tokens".to_owned()]))]));
+        let page = claims.page(&BTreeMap::from([("tokens".to_owned(), true)]));
+        assert_eq!(page.matches("| pass |").count(), 1);
+        assert_eq!(page.lines().filter(|line| line.starts_with("| sig-")).count(), names().count());
+        assert!(claims.page(&BTreeMap::from([("tokens".to_owned(), false)])).contains("into pods | fail |"));
+    }
+}
