@@ -22,6 +22,10 @@ const PATCHES: &[&str] = &[
     "application/apply-patch+yaml",
 ];
 
+/// Those of custom resources: a client that finds strategic merge here makes such patches.
+const CUSTOM_PATCHES: &[&str] =
+    &["application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml"];
+
 const LIST: &[&str] = &[
     "allowWatchBookmarks",
     "continue",
@@ -198,11 +202,12 @@ impl Describe<'_> {
         let own = || self.schema.to_owned();
         let options = || "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions".to_owned();
         let status = || Some("io.k8s.apimachinery.pkg.apis.meta.v1.Status".to_owned());
+        let patches = if resource.definition.is_some() { CUSTOM_PATCHES } else { PATCHES };
         let (verb, parameters, body, answer, codes): (_, _, _, _, &[u16]) = match action {
             "list" => ("list", LIST, None, Some(format!("{}List", self.schema)), &[200, 401]),
             "post" => ("create", WRITE, Some((WRITTEN, own())), Some(own()), &[200, 201, 202, 401]),
             "put" => ("replace", WRITE, Some((WRITTEN, own())), Some(own()), &[200, 201, 401]),
-            "patch" => ("patch", PATCH_OPTIONS, Some((PATCHES, PATCH.to_owned())), Some(own()), &[200, 201, 401]),
+            "patch" => ("patch", PATCH_OPTIONS, Some((patches, PATCH.to_owned())), Some(own()), &[200, 201, 401]),
             "delete" => ("delete", DELETE, Some((WRITTEN, options())), status(), &[200, 202, 401]),
             "deletecollection" => ("deleteCollection", DELETE_MANY, Some((WRITTEN, options())), status(), &[200, 401]),
             _ => ("read", &[][..], None, Some(own()), &[200, 401]),

@@ -42,6 +42,12 @@ async fn schemas_are_published_beside_each_other() {
     other["metadata"]["name"] = "foos.example.org".into();
     other["spec"]["group"] = "example.org".into();
     establish(&server, &other).await;
+    // Clients make the patches that they find here, and strategic merge is not for custom resources.
+    let (_, v3) = server.json("GET", "/openapi/v3/apis/example.com/v1", &Value::Null).await;
+    let path = "/apis/example.com/v1/namespaces/{namespace}/foos/{name}";
+    let patches = v3["paths"][path]["patch"]["requestBody"]["content"].as_object().unwrap();
+    assert!(!patches.contains_key("application/strategic-merge-patch+json"));
+    assert!(patches.contains_key("application/merge-patch+json"));
     for (group, kind) in [("example.com", "Foo"), ("example.com", "Bar"), ("example.org", "Foo")] {
         for schema in published(&server, group, "v1", kind).await {
             let schema = schema.unwrap();
