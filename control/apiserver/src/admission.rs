@@ -13,6 +13,7 @@ mod node_restriction;
 mod podsecurity;
 mod priority;
 mod quota;
+mod runtime;
 mod service_account;
 mod storage;
 mod tolerations;
@@ -72,6 +73,7 @@ const MUTATING: &[(&str, Mutate)] = &[
     ("Priority", priority::fill),
     ("DefaultTolerationSeconds", tolerations::fill),
     ("DefaultStorageClass", storage::fill_class),
+    ("RuntimeClass", runtime::fill),
 ];
 
 /// Refusing plugins, by upstream's names.
@@ -82,6 +84,7 @@ const VALIDATING: &[(&str, Validate)] = &[
     ("PodSecurity", podsecurity::check),
     ("Priority", priority::check),
     ("PersistentVolumeClaimResize", storage::check_growth),
+    ("RuntimeClass", runtime::check),
     ("CertificateApproval", certificates::check_approval),
     ("CertificateSigning", certificates::check_signing),
     ("CertificateSubjectRestriction", certificates::check_subject),
@@ -95,6 +98,7 @@ pub(crate) struct Admission {
     pods: Option<Served>,
     priority_classes: Option<Served>,
     resource_quotas: Option<Served>,
+    runtime_classes: Option<Served>,
     service_accounts: Option<Served>,
     storage_classes: Option<Served>,
     turns: quota::Turns,
@@ -111,6 +115,7 @@ impl Admission {
             pods: find("", "pods"),
             priority_classes: find("scheduling.k8s.io", "priorityclasses"),
             resource_quotas: find("", "resourcequotas"),
+            runtime_classes: find("node.k8s.io", "runtimeclasses"),
             service_accounts: find("", "serviceaccounts"),
             storage_classes: find("storage.k8s.io", "storageclasses"),
             turns: quota::Turns::default(),

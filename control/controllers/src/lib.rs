@@ -27,6 +27,7 @@ mod owned;
 mod owner;
 mod pod;
 mod podgc;
+mod protection;
 mod replicaset;
 mod resourcequota;
 mod rootca;
@@ -89,6 +90,8 @@ fn spawn(running: &mut JoinSet<()>, controller: Controller, context: Context, op
             None => return,
         },
         Controller::CsrCleaner => running.spawn(csr::run(context, csr::Part::Clean)),
+        Controller::ClaimProtection => running.spawn(protection::run_claims(context)),
+        Controller::VolumeProtection => running.spawn(protection::run_volumes(context)),
         Controller::ResourceQuota => running.spawn(resourcequota::run(context)),
         Controller::ClusterRoleAggregation => running.spawn(clusterrole::run(context)),
         Controller::ServiceAccount => running.spawn(serviceaccount::run(context)),

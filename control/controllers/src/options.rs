@@ -36,6 +36,10 @@ pub enum Controller {
     LegacyToken,
     /// `root-ca-certificate-publisher-controller`
     RootCaPublisher,
+    /// `persistentvolumeclaim-protection-controller`
+    ClaimProtection,
+    /// `persistentvolume-protection-controller`
+    VolumeProtection,
     /// `resourcequota-controller`
     ResourceQuota,
     /// `node-ipam-controller`
@@ -68,6 +72,8 @@ impl Controller {
         Self::ServiceAccount,
         Self::LegacyToken,
         Self::RootCaPublisher,
+        Self::ClaimProtection,
+        Self::VolumeProtection,
         Self::ResourceQuota,
         Self::NodeIpam,
         Self::CsrApproving,
@@ -90,6 +96,8 @@ impl Controller {
             Self::ServiceAccount => "serviceaccount-controller",
             Self::LegacyToken => "serviceaccount-token-controller",
             Self::RootCaPublisher => "root-ca-certificate-publisher-controller",
+            Self::ClaimProtection => "persistentvolumeclaim-protection-controller",
+            Self::VolumeProtection => "persistentvolume-protection-controller",
             Self::ResourceQuota => "resourcequota-controller",
             Self::NodeIpam => "node-ipam-controller",
             Self::CsrApproving => "certificatesigningrequest-approving-controller",

@@ -299,3 +299,105 @@ async fn namespaces_that_the_cluster_needs_stay() {
     let (code, status) = server.json("POST", "/api/v1/namespaces/none/pods", &pod("a", json!({}))).await;
     assert_eq!((code, status["message"].as_str()), (404, Some("namespaces \"none\" not found")));
 }
+
+#[tokio::test]
+async fn pods_pay_what_their_runtime_class_costs() {
+    let server = Server::start().await;
+    let class = json!({
+        "metadata": {"name": "vm"}, "handler": "vm", "overhead": {"podFixed": {"cpu": "250m"}},
+        "scheduling": {"nodeSelector": {"vm": "yes"}, "tolerations": [{"key": "vm", "operator": "Exists"}]},
+    });
+    create(&server, "/apis/node.k8s.io/v1/runtimeclasses", class).await;
+    let created = create(&server, PODS, pod("a", json!({"runtimeClassName": "vm"}))).await;
+    assert_eq!(created["spec"]["overhead"], json!({"cpu": "250m"}));
+    assert_eq!(created["spec"]["nodeSelector"], json!({"vm": "yes"}));
+    assert_eq!(created["spec"]["tolerations"].as_array().unwrap().len(), 3);
+    let refused = |spec: Value| refusal(&server, PODS, pod("b", spec));
+    assert_eq!(
+        refused(json!({"runtimeClassName": "none"})).await,
+        "pods \"b\" is forbidden: pod rejected: RuntimeClass \"none\" not found"
+    );
+    assert_eq!(
+        refused(json!({"runtimeClassName": "vm", "overhead": {"cpu": "1"}})).await,
+        "pods \"b\" is forbidden: pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead"
+    );
+    assert_eq!(
+        refused(json!({"overhead": {"cpu": "1"}})).await,
+        "pods \"b\" is forbidden: pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead"
+    );
+    assert_eq!(
+        refused(json!({"runtimeClassName": "vm", "nodeSelector": {"vm": "no"}})).await,
+        "pods \"b\" is forbidden: conflict: runtimeClass.scheduling.nodeSelector[vm] = yes; pod.spec.nodeSelector[vm] = no"
+    );
+}
+
+#[tokio::test]
+async fn claims_get_the_default_class_and_grow_where_it_lets_them() {
+    let server = Server::start().await;
+    let classes = "/apis/storage.k8s.io/v1/storageclasses";
+    let class = |name: &str, grows: bool| {
+        json!({
+            "metadata": {"name": name, "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}},
+            "provisioner": "example.com/disk", "allowVolumeExpansion": grows,
+        })
+    };
+    create(&server, classes, class("grows", true)).await;
+    let claims = "/api/v1/namespaces/default/persistentvolumeclaims";
+    let claim = |name: &str| {
+        json!({"metadata": {"name": name}, "spec": {
+            "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}})
+    };
+    let created = create(&server, claims, claim("a")).await;
+    assert_eq!(created["spec"]["storageClassName"], "grows");
+    let path = format!("{claims}/a");
+    let larger = json!({"spec": {"resources": {"requests": {"storage": "2Gi"}}}});
+    let bound = json!({"status": {"phase": "Bound", "capacity": {"storage": "1Gi"}}});
+    let (code, status) = server.patch(&format!("{path}/status"), MERGE, &bound).await;
+    assert_eq!(code, 200, "{status}");
+    let (code, _) = server.patch(&format!("{classes}/grows"), MERGE, &json!({"allowVolumeExpansion": false})).await;
+    assert_eq!(code, 200);
+    let (code, status) = server.patch(&path, MERGE, &larger).await;
+    assert_eq!((code, status["reason"].as_str()), (403, Some("Forbidden")), "{status}");
+    assert_eq!(
+        status["message"],
+        "persistentvolumeclaims \"a\" is forbidden: only dynamically provisioned pvc can be resized and the storageclass \
+         that provisions the pvc must support resize"
+    );
+    let (code, _) = server.patch(&format!("{classes}/grows"), MERGE, &json!({"allowVolumeExpansion": true})).await;
+    assert_eq!(code, 200);
+    let (code, grown) = server.patch(&path, MERGE, &larger).await;
+    assert_eq!((code, grown["spec"]["resources"]["requests"]["storage"].as_str()), (200, Some("2Gi")), "{grown}");
+}
+
+#[tokio::test]
+async fn deprecated_fields_are_told() {
+    let server = Server::start().await;
+    let old = pod("a", json!({"nodeSelector": {"beta.kubernetes.io/os": "linux"}}));
+    let (code, warnings) = server.warnings("POST", PODS, JSON, &old).await;
+    assert_eq!(code, 201);
+    assert_eq!(
+        warnings,
+        ["spec.nodeSelector[beta.kubernetes.io/os]: deprecated since v1.14; use \"kubernetes.io/os\" instead"]
+    );
+}
+
+/// [sig-api-machinery] ResourceQuota should manage the lifecycle of a ResourceQuota
+#[tokio::test]
+async fn quotas_are_listed_patched_and_deleted() {
+    let server = Server::start().await;
+    let labels = json!({"e2e": "yes"});
+    let spec = json!({"hard": {"cpu": "1", "memory": "500Mi"}});
+    create(&server, QUOTAS, json!({"metadata": {"name": "a", "labels": labels}, "spec": spec})).await;
+    let path = format!("{QUOTAS}/a");
+    let (code, read) = server.json("GET", &path, &Value::Null).await;
+    assert_eq!((code, &read["spec"]["hard"]["memory"]), (200, &json!("500Mi")));
+    let more = json!({"metadata": {"labels": {"a": "patched"}}, "spec": {"hard": {"memory": "750Mi"}}});
+    let (code, patched) = server.patch(&path, MERGE, &more).await;
+    assert_eq!((code, &patched["spec"]["hard"]["memory"]), (200, &json!("750Mi")));
+    let (_, all) = server.json("GET", "/api/v1/resourcequotas?labelSelector=a%3Dpatched", &Value::Null).await;
+    assert_eq!(all["items"].as_array().unwrap().len(), 1);
+    let (code, _) = server.json("DELETE", &format!("{QUOTAS}?labelSelector=a%3Dpatched"), &Value::Null).await;
+    assert_eq!(code, 200);
+    let (code, _) = server.json("GET", &path, &Value::Null).await;
+    assert_eq!(code, 404);
+}

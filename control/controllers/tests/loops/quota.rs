@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use k8s_openapi::api::apps::v1::ReplicaSet;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, ResourceQuota, Secret, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, ReplicationController, ResourceQuota, Secret, Service};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Client};
@@ -103,6 +103,7 @@ async fn a_pod_is_charged_while_it_lives() {
 /// [sig-api-machinery] ResourceQuota should create a ResourceQuota and capture the life of a configMap.
 /// [sig-api-machinery] ResourceQuota should create a ResourceQuota and capture the life of a service.
 /// [sig-api-machinery] ResourceQuota should create a ResourceQuota and capture the life of a replica set.
+/// [sig-api-machinery] ResourceQuota should create a ResourceQuota and capture the life of a replication controller.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_sorts_of_objects_are_counted() {
     let cluster = Cluster::start().await;
@@ -113,11 +114,12 @@ async fn all_sorts_of_objects_are_counted() {
     let hard = json!({
         "secrets": "1", "configmaps": "5", "count/replicasets.apps": "1", "services": "3", "services.nodeports": "1",
         "services.loadbalancers": "1", "resourcequotas": "2", "count/gadgets.example.com": "1",
+        "replicationcontrollers": "1",
     });
     make::<ResourceQuota>(&client, quota("q", json!({"hard": hard}))).await.unwrap();
     let before = json!({
         "secrets": "0", "configmaps": "1", "count/replicasets.apps": "0", "services": "0", "services.nodeports": "0",
-        "services.loadbalancers": "0", "resourcequotas": "1",
+        "services.loadbalancers": "0", "resourcequotas": "1", "replicationcontrollers": "0",
     });
     uses(&client, "q", before.clone()).await;
     make::<Secret>(&client, json!({"metadata": {"name": "a"}})).await.unwrap();
@@ -125,6 +127,8 @@ async fn all_sorts_of_objects_are_counted() {
     let template = json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "a"}]}});
     let spec = json!({"replicas": 0, "selector": {"matchLabels": {"a": "b"}}, "template": template});
     make::<ReplicaSet>(&client, json!({"metadata": {"name": "a"}, "spec": spec})).await.unwrap();
+    let spec = json!({"replicas": 0, "selector": {"a": "b"}, "template": template});
+    make::<ReplicationController>(&client, json!({"metadata": {"name": "a"}, "spec": spec})).await.unwrap();
     let service =
         |name: &str, kind: &str| json!({"metadata": {"name": name}, "spec": {"type": kind, "ports": [{"port": 80}]}});
     make::<Service>(&client, service("a", "NodePort")).await.unwrap();
@@ -134,7 +138,7 @@ async fn all_sorts_of_objects_are_counted() {
         "q",
         json!({
             "secrets": "1", "configmaps": "2", "count/replicasets.apps": "1", "services": "2", "services.nodeports": "1",
-            "services.loadbalancers": "0", "resourcequotas": "1",
+            "services.loadbalancers": "0", "resourcequotas": "1", "replicationcontrollers": "1",
         }),
     )
     .await;
@@ -147,6 +151,7 @@ async fn all_sorts_of_objects_are_counted() {
     remove::<Secret>(&client, "a").await;
     remove::<ConfigMap>(&client, "a").await;
     remove::<ReplicaSet>(&client, "a").await;
+    remove::<ReplicationController>(&client, "a").await;
     remove::<Service>(&client, "a").await;
     remove::<Service>(&client, "b").await;
     uses(&client, "q", before).await;

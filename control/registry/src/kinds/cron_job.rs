@@ -6,6 +6,7 @@ use k8s_openapi::api::batch::v1::{CronJob, CronJobSpec};
 use super::job;
 use crate::field::{self, Errors, Path};
 use crate::kind::{Kind, with_generations, with_status};
+use crate::pod_spec;
 use crate::schedule;
 use crate::strategy::{Cell, Column, FieldError, Subresource};
 use crate::table;
@@ -59,6 +60,16 @@ impl Kind for CronJobs {
         }
         validate_spec(&mut errors, &Path::root("spec"), &object.spec);
         errors.into_vec()
+    }
+
+    fn warnings(new: &CronJob, old: Option<&CronJob>) -> Vec<String> {
+        // Nothing new is said where the spec stays.
+        if old.is_some_and(|old| old.spec == new.spec) {
+            return Vec::new();
+        }
+        let spec = new.spec.job_template.spec.iter();
+        let path = Path::root("spec.jobTemplate.spec.template");
+        spec.flat_map(|spec| pod_spec::template_warnings(&path, &spec.template)).collect()
     }
 
     fn validate_update(new: &CronJob, _old: &CronJob) -> Vec<FieldError> {

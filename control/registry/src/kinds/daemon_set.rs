@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::field::{Errors, Path};
 use crate::kind::{Kind, with_generations, with_status};
+use crate::pod_spec;
 use crate::strategy::{Cell, Column, FieldError, Subresource};
 use crate::table;
 use crate::workload::{self, Called, not_negative};
@@ -77,6 +78,14 @@ impl Kind for DaemonSets {
         validate_strategy(&mut errors, &path.child("updateStrategy"), &strategy);
         not_negative(&mut errors, &path.child("revisionHistoryLimit"), spec.revision_history_limit.map(i64::from));
         errors.into_vec()
+    }
+
+    fn warnings(new: &DaemonSet, old: Option<&DaemonSet>) -> Vec<String> {
+        // Nothing new is said where the spec stays.
+        if old.is_some_and(|old| old.spec == new.spec) {
+            return Vec::new();
+        }
+        pod_spec::template_warnings(&Path::root("spec.template"), &new.spec.template)
     }
 
     fn validate_update(new: &DaemonSet, old: &DaemonSet) -> Vec<FieldError> {

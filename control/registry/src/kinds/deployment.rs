@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::field::{Errors, Path};
 use crate::kind::{Kind, with_status};
+use crate::pod_spec;
 use crate::strategy::{Cell, Column, FieldError, Scale, Subresource};
 use crate::table;
 use crate::workload::{self, REPLICAS, not_negative};
@@ -68,6 +69,14 @@ impl Kind for Deployments {
             }
         }
         errors.into_vec()
+    }
+
+    fn warnings(new: &Deployment, old: Option<&Deployment>) -> Vec<String> {
+        // Nothing new is said where the spec stays.
+        if old.is_some_and(|old| old.spec == new.spec) {
+            return Vec::new();
+        }
+        pod_spec::template_warnings(&Path::root("spec.template"), &new.spec.template)
     }
 
     fn validate_update(new: &Deployment, old: &Deployment) -> Vec<FieldError> {

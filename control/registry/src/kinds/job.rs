@@ -13,6 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector as ApiSelector
 use crate::field::{Errors, Path};
 use crate::kind::{Kind, with_generations, with_status};
 use crate::metadata::validate_label_selector;
+use crate::pod_spec;
 use crate::selector::LabelSelector;
 use crate::strategy::{Cell, Column, FieldError, Subresource};
 use crate::workload::{self, not_negative};
@@ -71,6 +72,15 @@ impl Kind for Jobs {
         let selector = LabelSelector::from_api(selector).ok();
         workload::validate_selection(&mut errors, &path.child("template"), selector.as_ref(), &spec.template);
         errors.into_vec()
+    }
+
+    fn warnings(new: &Job, old: Option<&Job>) -> Vec<String> {
+        // Nothing new is said where the spec stays.
+        if old.is_some_and(|old| old.spec == new.spec) {
+            return Vec::new();
+        }
+        let spec = new.spec.iter();
+        spec.flat_map(|spec| pod_spec::template_warnings(&Path::root("spec.template"), &spec.template)).collect()
     }
 
     fn validate_update(new: &Job, old: &Job) -> Vec<FieldError> {

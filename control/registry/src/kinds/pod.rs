@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodCondition, PodIP, PodSpec, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use crate::field::Path;
 use crate::kind::{Kind, with_generations};
 use crate::pod_spec;
 use crate::strategy::{Cell, Column, FieldError, Subresource};
@@ -162,6 +163,13 @@ impl Kind for Pods {
 
     fn validate(object: &Pod) -> Vec<FieldError> {
         validate::create(object)
+    }
+
+    fn warnings(new: &Pod, old: Option<&Pod>) -> Vec<String> {
+        // People create pods, programs update them.
+        let spec = new.spec.iter().filter(|_| old.is_none());
+        let (meta, path) = (Path::root("metadata"), Path::root("spec"));
+        spec.flat_map(|spec| pod_spec::warnings((&meta, Some(&new.metadata)), (&path, spec))).collect()
     }
 
     fn validate_update(new: &Pod, old: &Pod) -> Vec<FieldError> {

@@ -5,6 +5,7 @@ use k8s_openapi::api::apps::v1::ReplicaSet;
 
 use crate::field::{Errors, Path};
 use crate::kind::{Kind, with_generations, with_status};
+use crate::pod_spec;
 use crate::strategy::{Cell, Column, FieldError, Scale, Subresource};
 use crate::table;
 use crate::workload::{self, REPLICAS, not_negative};
@@ -49,6 +50,15 @@ impl Kind for ReplicaSets {
         not_negative(&mut errors, &path.child("minReadySeconds"), spec.min_ready_seconds.map(i64::from));
         workload::validate_selected_template(&mut errors, &path, &spec.selector, spec.template.as_ref(), REPLICAS);
         errors.into_vec()
+    }
+
+    fn warnings(new: &ReplicaSet, old: Option<&ReplicaSet>) -> Vec<String> {
+        // Nothing new is said where the spec stays.
+        if old.is_some_and(|old| old.spec == new.spec) {
+            return Vec::new();
+        }
+        let template = new.spec.template.iter();
+        template.flat_map(|template| pod_spec::template_warnings(&Path::root("spec.template"), template)).collect()
     }
 
     fn validate_update(new: &ReplicaSet, old: &ReplicaSet) -> Vec<FieldError> {

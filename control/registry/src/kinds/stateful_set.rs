@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaimVolumeSource, PodTemplateS
 
 use crate::field::{self, Errors, Path};
 use crate::kind::{Kind, with_generations, with_status};
+use crate::pod_spec;
 use crate::selector::LabelSelector;
 use crate::strategy::{Cell, Column, FieldError, Scale, Subresource};
 use crate::table;
@@ -61,6 +62,14 @@ impl Kind for StatefulSets {
         let mut errors = Errors::new();
         validate_spec(&mut errors, &Path::root("spec"), &object.spec);
         errors.into_vec()
+    }
+
+    fn warnings(new: &StatefulSet, old: Option<&StatefulSet>) -> Vec<String> {
+        // Nothing new is said where the spec stays.
+        if old.is_some_and(|old| old.spec == new.spec) {
+            return Vec::new();
+        }
+        pod_spec::template_warnings(&Path::root("spec.template"), &new.spec.template)
     }
 
     fn validate_update(new: &StatefulSet, old: &StatefulSet) -> Vec<FieldError> {

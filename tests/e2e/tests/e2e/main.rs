@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod access;
+mod admission;
 mod apply;
 mod custom;
 mod faults;
