@@ -80,7 +80,7 @@ impl Shape {
                 "items": [],
             }),
             Form::Object | Form::Discovery => json!({
-                "kind": format!("{}List", self.served.kind),
+                "kind": self.served.list_kind,
                 "apiVersion": object::api_version(&self.served),
                 "metadata": meta.value(),
                 "items": [],

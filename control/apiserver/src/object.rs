@@ -21,6 +21,8 @@ pub(crate) struct Cached {
     pub bytes: Bytes,
     pub labels: BTreeMap<String, String>,
     pub fields: Vec<(Cow<'static, str>, String)>,
+    /// Whether it is stored in another form than it would be stored in now.
+    pub stale: bool,
 }
 
 impl Cached {
@@ -31,6 +33,7 @@ impl Cached {
             bytes,
             labels: object.meta().labels.clone().unwrap_or_default(),
             fields: resource.strategy.fields(object),
+            stale: false,
         }
     }
 
@@ -43,8 +46,10 @@ impl Cached {
         }
         // It may have been stored in another version, or before the schema got its defaults.
         resource.strategy.default(&mut *object);
-        let served = splice(&encode(&*object), revision)?;
-        Some(Self::new(resource, key, revision, served, &*object))
+        let encoded = encode(&*object);
+        let served = splice(&encoded, revision)?;
+        let stale = to_stored(resource, encoded) != stored;
+        Some(Self { stale, ..Self::new(resource, key, revision, served, &*object) })
     }
 
     /// The same object as of another revision, for the event that takes it out of a watcher's sight.
@@ -55,6 +60,7 @@ impl Cached {
             bytes: splice(&self.bytes, revision).unwrap_or_else(|| self.bytes.clone()),
             labels: self.labels.clone(),
             fields: self.fields.clone(),
+            stale: self.stale,
         }
     }
 

@@ -157,7 +157,6 @@ fn entries(entries: &[IdedEntryExpr]) -> Vec<&IdedExpr> {
 /// Upstream's words for an estimate that is too high.
 pub(crate) fn too_expensive(what: &str, cost: u64, limit: u64) -> String {
     // Only shown, with one digit after the point.
-    #[allow(clippy::cast_precision_loss)]
     let times = cost as f64 / limit as f64;
     let factor = match times {
         times if times > 100.0 => "more than 100x".to_owned(),

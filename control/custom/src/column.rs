@@ -51,7 +51,6 @@ pub(crate) fn cell(kind: &str, value: &Value, now: Timestamp) -> Cell {
         ("string", value) => Value::from(text(value)),
         ("integer", Value::Number(number)) => {
             // Whole numbers that were written with a fraction are cut, as upstream does.
-            #[allow(clippy::cast_possible_truncation)]
             let whole = number.as_i64().or_else(|| number.as_f64().map(|number| number as i64));
             whole.map_or(Value::Null, Value::from)
         }

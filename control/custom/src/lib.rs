@@ -102,6 +102,7 @@ pub fn resources(definition: &CustomResourceDefinition) -> Vec<Resource> {
                 group: definition.spec.group.clone().into(),
                 version: version.name.clone().into(),
                 kind: names.kind.clone().into(),
+                list_kind: names.list_kind.clone().unwrap_or_default().into(),
                 plural: names.plural.clone().into(),
                 singular: names.singular.clone().unwrap_or_default().into(),
                 short_names: own(names.short_names.as_ref()),

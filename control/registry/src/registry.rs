@@ -208,6 +208,7 @@ pub fn resource<K: Kind>() -> Resource {
         group: Cow::Borrowed(K::Object::GROUP),
         version: Cow::Borrowed(K::Object::VERSION),
         kind: Cow::Borrowed(K::Object::KIND),
+        list_kind: Cow::Owned(format!("{}List", K::Object::KIND)),
         plural: Cow::Borrowed(K::Object::URL_PATH_SEGMENT),
         singular: Cow::Borrowed(K::SINGULAR),
         short_names: names(K::SHORT_NAMES),

@@ -61,6 +61,8 @@ pub struct Resource {
     pub version: Cow<'static, str>,
     /// CamelCase kind.
     pub kind: Cow<'static, str>,
+    /// The kind of lists of its objects.
+    pub list_kind: Cow<'static, str>,
     /// Lower-case plural, as in paths.
     pub plural: Cow<'static, str>,
     /// Lower-case singular.

@@ -179,7 +179,7 @@ async fn store(
         writer.admission.validate(request, Some(&*candidate))?;
         let charges = writer.admission.charge(request, &*candidate)?;
         let stored = object::encode(&*candidate);
-        if current.is_same(&stored) && !is_finished(target, &*candidate) {
+        if current.is_same(&stored) && !current.stale && !is_finished(target, &*candidate) {
             return Ok(Some(Arc::clone(current)));
         }
         if request.asked.dry_run {

@@ -188,7 +188,9 @@ async fn status_scale_columns_and_selectors() {
 }
 
 /// `[sig-api-machinery] CustomResourceDefinition resources [Privileged:ClusterAdmin] should include custom resource
-/// definition resources in discovery documents`
+/// definition resources in discovery documents`, `[sig-api-machinery] AggregatedDiscovery should support aggregated
+/// discovery interface for CRDs`, `[sig-api-machinery] AggregatedDiscovery should support raw aggregated discovery request
+/// for CRDs`
 #[tokio::test]
 async fn discovery_has_what_definitions_add() {
     let server = foos().await;
@@ -204,6 +206,15 @@ async fn discovery_has_what_definitions_add() {
     let names: Vec<&str> = list["resources"].as_array().unwrap().iter().map(|r| r["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["foos", "foos/status", "foos/scale"]);
     assert_eq!(list["resources"][0]["shortNames"], json!(["foosx"]));
+
+    let accept = [("accept", "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList")];
+    let (code, body) = server.raw("GET", "/apis", &accept, "").await;
+    let body: Value = serde_json::from_str(&body).unwrap();
+    let group = body["items"].as_array().unwrap().iter().find(|group| group["metadata"]["name"] == "example.com");
+    let found = &group.unwrap()["versions"][0];
+    assert_eq!((code, &found["version"], &found["resources"][0]["resource"]), (200, &json!("v1"), &json!("foos")));
+    let below = found["resources"][0]["subresources"].as_array().unwrap();
+    assert!(below.iter().any(|below| below["subresource"] == "scale"));
 }
 
 /// `[sig-api-machinery] CustomResourceDefinition resources [Privileged:ClusterAdmin] custom resource defaulting for
@@ -258,6 +269,14 @@ async fn several_versions_show_the_same_objects() {
     let path = format!("{CRDS}/foos.example.com");
     let (code, patched) = server.patch(&path, "application/json-patch+json", &patch).await;
     assert_eq!((code, &patched["status"]["storedVersions"]), (200, &json!(["v1", "v1beta1"])));
+    // Whoever writes what is there moves it to the version that is stored now.
+    let (_, before) = server.json("GET", &format!("{FOOS}/a"), &Value::Null).await;
+    let (code, moved) = server.json("PUT", &format!("{FOOS}/a"), &before).await;
+    assert_eq!(code, 200);
+    assert_ne!(moved["metadata"]["resourceVersion"], before["metadata"]["resourceVersion"]);
+    let (_, again) = server.json("PUT", &format!("{FOOS}/a"), &moved).await;
+    assert_eq!(again["metadata"]["resourceVersion"], moved["metadata"]["resourceVersion"]);
+
     let drop = json!([{"op": "remove", "path": "/spec/versions/0"}]);
     let (code, status) = server.patch(&path, "application/json-patch+json", &drop).await;
     assert_eq!(code, 422);

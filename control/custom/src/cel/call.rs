@@ -258,7 +258,6 @@ fn index<'a>(value: &Val<'a>, key: &Val<'a>) -> Result<Val<'a>> {
             Val::UInt(at) => usize::try_from(*at).ok(),
             // An index that was computed may be a whole number with a fraction part of none.
             Val::Double(at) if at.fract() == 0.0 && *at >= 0.0 && *at < 4e9 => {
-                #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
                 let at = *at as usize;
                 Some(at)
             }

@@ -263,7 +263,6 @@ fn ordered<'a>(name: &str, order: Ordering) -> Result<Val<'a>> {
 
 fn of_quantity<'a>(quantity: Quantity, name: &str, args: &[Val<'a>]) -> Result<Val<'a>> {
     // A quantity that is asked for as a double is asked for roughly.
-    #[allow(clippy::cast_precision_loss)]
     let rough = || quantity.millis() as f64 / 1000.0;
     let other = match args {
         [Val::Quantity(other)] => Some(*other),

@@ -120,7 +120,6 @@ pub(super) fn convert<'a>(run: &mut Evaluation<'a>, name: &str, value: &Val<'a>)
         }
         ("int", Val::Double(value)) if value.is_finite() && value.abs() < 9.2e18 => {
             // The fraction is cut, as the language has it.
-            #[allow(clippy::cast_possible_truncation)]
             let whole = *value as i64;
             Ok(Val::Int(whole))
         }
@@ -134,7 +133,6 @@ pub(super) fn convert<'a>(run: &mut Evaluation<'a>, name: &str, value: &Val<'a>)
             u64::try_from(*value).map_or_else(|_| fails("unsigned integer overflow"), |v| Ok(Val::UInt(v)))
         }
         ("uint", Val::Double(value)) if *value >= 0.0 && *value < 1.8e19 => {
-            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
             let whole = *value as u64;
             Ok(Val::UInt(whole))
         }
@@ -142,9 +140,7 @@ pub(super) fn convert<'a>(run: &mut Evaluation<'a>, name: &str, value: &Val<'a>)
             text.parse().map_or_else(|_| fails("unsigned integer overflow"), |v| Ok(Val::UInt(v)))
         }
         // Large whole numbers lose their last digits, as the language has it.
-        #[allow(clippy::cast_precision_loss)]
         ("double", Val::Int(value)) => Ok(Val::Double(*value as f64)),
-        #[allow(clippy::cast_precision_loss)]
         ("double", Val::UInt(value)) => Ok(Val::Double(*value as f64)),
         ("double", Val::Text(text)) => text.parse().map_or_else(
             |_| fails(&format!("strconv.ParseFloat: parsing \"{text}\": invalid syntax")),

@@ -54,7 +54,6 @@ pub(super) fn duration(text: &str) -> Option<SignedDuration> {
         return None;
     }
     // A bound was checked above.
-    #[allow(clippy::cast_possible_truncation)]
     let whole = nanos.round() as i64;
     Some(SignedDuration::from_nanos(if negative { -whole } else { whole }))
 }

@@ -51,7 +51,6 @@ impl<'a> Val<'a> {
                 (_, Some(whole)) => Self::Int(whole),
                 ("integer", None) => {
                     // A whole number that is written with a fraction.
-                    #[allow(clippy::cast_possible_truncation)]
                     let whole = number.as_f64().unwrap_or(f64::NAN) as i64;
                     Self::Int(whole)
                 }
@@ -236,7 +235,6 @@ impl<'a> Val<'a> {
     pub(super) fn compare(&self, other: &Val<'_>) -> Option<Ordering> {
         use Val::{Bool, Bytes, Double, Duration, Int, Text, Time, UInt};
         // A comparison of a large whole number with a fraction may be off by what a double cannot hold.
-        #[allow(clippy::cast_precision_loss)]
         match (self, other) {
             (Bool(a), Bool(b)) => Some(a.cmp(b)),
             (Int(a), Int(b)) => Some(a.cmp(b)),
