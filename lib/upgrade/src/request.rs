@@ -50,10 +50,9 @@ pub fn headers_to_pass(from: &HeaderMap) -> HeaderMap {
         }
     }
     let protocols = protocols(from);
-    if !protocols.is_empty() {
-        if let Ok(value) = HeaderValue::from_str(&protocols.join(", ")) {
-            to.insert(header::SEC_WEBSOCKET_PROTOCOL, value);
-        }
+    let joined = Some(protocols.join(", ")).filter(|joined| !joined.is_empty());
+    if let Some(Ok(value)) = joined.map(|joined| HeaderValue::from_str(&joined)) {
+        to.insert(header::SEC_WEBSOCKET_PROTOCOL, value);
     }
     to
 }

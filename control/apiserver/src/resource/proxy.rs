@@ -117,10 +117,8 @@ fn headers(from: &HeaderMap, path: &str, location: &Location<'_>) -> HeaderMap {
     if let Ok(value) = HeaderValue::from_str(path) {
         to.insert(FORWARDED_URI, value);
     }
-    if !to.contains_key(header::HOST) {
-        if let Ok(value) = HeaderValue::from_str(&location.host()) {
-            to.insert(header::HOST, value);
-        }
+    if let Ok(value) = HeaderValue::from_str(&location.host()) {
+        to.entry(header::HOST).or_insert(value);
     }
     to
 }

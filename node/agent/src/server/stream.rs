@@ -147,10 +147,10 @@ async fn open(site: &Site, url: &str, streams: Option<Streams>, mut request: Req
     let slot = slot(site)?;
     let url: http::Uri =
         url.parse().map_err(|error| internal(&format!("the runtime gave the URL {url:?}: {error}")))?;
-    if let Some(offer) = WebSocketOffer::of(request.headers()) {
-        if let Some(tunnelled) = tunnel::Kind::of(&offer, streams) {
-            return tunnel::open(&url, tunnelled, offer, client, site.stop.clone(), slot).await;
-        }
+    let offer = WebSocketOffer::of(request.headers());
+    let tunnelled = offer.and_then(|offer| Some((tunnel::Kind::of(&offer, streams)?, offer)));
+    if let Some((kind, offer)) = tunnelled {
+        return tunnel::open(&url, kind, offer, client, site.stop.clone(), slot).await;
     }
     let headers = skep_upgrade::headers_to_pass(request.headers());
     let answer = tunnel::ask(&url, request.method().clone(), headers).await?;

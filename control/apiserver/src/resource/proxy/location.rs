@@ -52,7 +52,10 @@ impl<'a> Location<'a> {
                     IpAddr::V4(v4) => v4.to_string(),
                     IpAddr::V6(v6) => format!("[{v6}]"),
                 };
-                port.as_ref().map_or(host.clone(), |port| format!("{host}:{port}"))
+                match port {
+                    Some(port) => format!("{host}:{port}"),
+                    None => host,
+                }
             }
         }
     }
