@@ -62,11 +62,12 @@ pub(crate) async fn ensure(writer: &Writer, registry: &Arc<Registry>, options: &
         });
         ensure_object(writer, registry, ("scheduling.k8s.io", "priorityclasses"), &object, false).await?;
     }
+    let cidrs: Vec<_> = options.service_cidrs.iter().map(|range| range.trunc().to_string()).collect();
     let range = json!({
         "apiVersion": "networking.k8s.io/v1",
         "kind": "ServiceCIDR",
         "metadata": {"name": "kubernetes"},
-        "spec": {"cidrs": [options.service_cidr.trunc()]},
+        "spec": {"cidrs": cidrs},
     });
     ensure_object(writer, registry, ("networking.k8s.io", "servicecidrs"), &range, false).await?;
     let Some(address) = options.advertise else { return Ok(()) };
@@ -78,7 +79,7 @@ pub(crate) async fn ensure(writer: &Writer, registry: &Arc<Registry>, options: &
 fn service(options: &Options, address: SocketAddr) -> Value {
     // The first address of the range is the API server's, by convention; whatever was asked for first in an older
     // cluster stays.
-    let cluster_ip = options.service_cidrs.first().and_then(|range| range.hosts().next());
+    let cluster_ip = options.service_cidrs.first().and_then(own_address);
     json!({
         "apiVersion": "v1",
         "kind": "Service",
@@ -94,6 +95,13 @@ fn service(options: &Options, address: SocketAddr) -> Value {
             "type": "ClusterIP",
         },
     })
+}
+
+/// The address of a range that is the API server's: the first that a host may have.
+#[must_use]
+pub fn own_address(range: &ipnet::IpNet) -> Option<IpAddr> {
+    // The first one of IPv6 is its routers'.
+    range.hosts().find(|address| *address != range.network() || range.prefix_len() == range.max_prefix_len())
 }
 
 fn endpoints(address: SocketAddr) -> Value {

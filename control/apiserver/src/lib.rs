@@ -55,6 +55,7 @@ mod write;
 
 pub use authn::Identity;
 pub use authz::{Action, Authorizer, Decision, Reason};
+pub use bootstrap::own_address;
 pub use jwt::KeyError;
 pub use options::{Error, Options};
 pub use server::ApiServer;

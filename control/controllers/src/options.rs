@@ -59,7 +59,7 @@ pub struct UnknownController(pub String);
 
 impl Controller {
     /// All there are.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::Deployment,
         Self::ReplicaSet,
         Self::EndpointSlice,

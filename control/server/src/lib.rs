@@ -171,7 +171,7 @@ async fn start_api(options: &Options, authority: &Authority, store: Store) -> Re
 fn serving_tls(options: &Options, authority: &Authority, listeners: &[TcpListener]) -> Result<Arc<ServerConfig>> {
     let mut addresses = vec![options.advertise.ip(), IpAddr::from([127, 0, 0, 1])];
     // The `kubernetes` Service has the first address of the range.
-    addresses.extend(options.service_cidrs.iter().filter_map(|range| range.hosts().next()));
+    addresses.extend(options.service_cidrs.iter().filter_map(skep_apiserver::own_address));
     for listener in listeners {
         let address = listener.local_addr().context("a listener's address")?.ip();
         addresses.extend(Some(address).filter(|address| !address.is_unspecified()));

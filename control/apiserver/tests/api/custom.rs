@@ -269,6 +269,8 @@ async fn several_versions_show_the_same_objects() {
     let path = format!("{CRDS}/foos.example.com");
     let (code, patched) = server.patch(&path, "application/json-patch+json", &patch).await;
     assert_eq!((code, &patched["status"]["storedVersions"]), (200, &json!(["v1", "v1beta1"])));
+    // While the definition is taken in, requests for its objects are told to come again.
+    until(&server, &format!("{FOOS}/a"), |read| read["kind"] == "Foo").await;
     // Whoever writes what is there moves it to the version that is stored now.
     let (_, before) = server.json("GET", &format!("{FOOS}/a"), &Value::Null).await;
     let (code, moved) = server.json("PUT", &format!("{FOOS}/a"), &before).await;

@@ -63,7 +63,7 @@ fn a_pod_calls_the_api_with_its_own_token() -> anyhow::Result<()> {
                   type: kubernetes.io/service-account-token\n";
     test.apply(secret)?;
     test.wait_for(&["secret", "old", "-o", "jsonpath={.data.token}"], |text| !text.is_empty())?;
-    let role = "apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nmetadata: {name: reader}\nrules:\n\
+    let role = "apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nmetadata: {name: reader, namespace: default}\nrules:\n\
                 - {apiGroups: [\"\"], resources: [pods], verbs: [get]}\n";
     let file = std::env::temp_dir().join(format!("skep-e2e-{}-role.yaml", std::process::id()));
     std::fs::write(&file, role)?;

@@ -28,7 +28,15 @@ fn output(test: &TestCluster, args: &[&str], manifest: &str) -> Result<(Option<i
 fn kubectl_applies_on_the_servers_side() -> Result<()> {
     let test = TestCluster::start("e2e-apply")?;
     let kubectl = |args: &[&str]| test.cluster.kubectl(args);
-    let version = || kubectl(&["get", "deployment", "web", "-o", "jsonpath={.metadata.resourceVersion}"]);
+    let version = || {
+        kubectl(&[
+            "get",
+            "deployment",
+            "web",
+            "-o",
+            "jsonpath={.metadata.generation} {.metadata.managedFields[?(@.operation=='Apply')].time}",
+        ])
+    };
 
     // From client-side apply, without conflicts.
     test.apply(&config("replicas: 0", ""))?;

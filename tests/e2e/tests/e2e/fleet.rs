@@ -279,6 +279,8 @@ fn a_services_port_answers_at_every_node() -> Result<()> {
     assert_eq!(healthy["localEndpoints"], 1);
     let error = wget(&test, &two, &at(&one, &port)?).unwrap_err().to_string();
     assert!(error.contains("503"), "{error}");
+    Ok(())
+}
 
 /// Nodes, pods and Services of a cluster that has no IPv4.
 #[test]

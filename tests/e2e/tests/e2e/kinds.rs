@@ -73,8 +73,13 @@ fn each_kind_is_created_printed_and_described() -> anyhow::Result<()> {
     kubectl(&["create", "poddisruptionbudget", "web", "--selector=app=web", "--min-available=1"])?;
     kubectl(&["create", "cronjob", "tick", "--image=busybox:1", "--schedule=@hourly", "--", "true"])?;
     kubectl(&["create", "ingress", "web", "--rule=b.example.com/*=web:80"])?;
-    let older =
-        ["get", "hpa.v1.autoscaling", "web", "-o", "jsonpath={.apiVersion} {.spec.targetCPUUtilizationPercentage}"];
+    let older = [
+        "get",
+        "horizontalpodautoscalers.v1.autoscaling",
+        "web",
+        "-o",
+        "jsonpath={.apiVersion} {.spec.targetCPUUtilizationPercentage}",
+    ];
     assert_eq!(kubectl(&older)?, "autoscaling/v1 50");
     kubectl(&["scale", "statefulset/sts", "--replicas=2"])?;
     assert_eq!(kubectl(&["get", "sts", "sts", "-o", "jsonpath={.spec.replicas} {.metadata.generation}"])?, "2 2");

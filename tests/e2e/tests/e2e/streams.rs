@@ -113,7 +113,9 @@ fn commands_run_in_containers_and_files_go_both_ways() -> Result<()> {
     // With a terminal, of the client's size.
     let kubectl = test.cluster.kubectl_command(&[]);
     let program = kubectl.get_program().to_string_lossy().into_owned();
-    let line = format!("stty rows 33 cols 77; {program} exec -it box -- sh -c 'stty size; test -t 0 && exit 5'");
+    // The size comes a moment after the command's start.
+    let command = "for i in $(seq 100); do stty size | grep 33 && break; sleep 0.1; done; test -t 0 && exit 5";
+    let line = format!("stty rows 33 cols 77; {program} exec -it box -- sh -c '{command}'");
     let mut script = Command::new("script");
     script.args(["-qec", &line, "/dev/null"]).env("KUBECONFIG", skep_testkit::cluster::kubeconfig("e2e-exec"));
     let said = feed(&mut script, b"")?;
