@@ -8,7 +8,6 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
 
-use crate::conformance::Claims;
 use crate::shell::{self, cargo, say};
 use crate::{ebpf, paths};
 
@@ -34,7 +33,6 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     };
     check("layers", layers::check());
     check("size", size::check());
-    check("conformance names", Claims::read().map(drop));
     check("fmt", fmt(args.fix));
     check("clippy", clippy());
     check("deny", deny());
