@@ -11,6 +11,7 @@ use skep_raft::Store;
 use skep_registry::Registry;
 use tokio_util::sync::CancellationToken;
 
+#[allow(dead_code, reason = "the tests use more of it")]
 #[path = "../tests/api/pki.rs"]
 mod pki;
 

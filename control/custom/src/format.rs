@@ -133,7 +133,7 @@ fn digits(text: &str) -> Vec<u32> {
 fn is_isbn13(text: &str) -> bool {
     let digits = digits(text);
     let sum: u32 = digits.iter().enumerate().map(|(i, digit)| digit * if i % 2 == 0 { 1 } else { 3 }).sum();
-    digits.len() == 13 && digits.iter().all(|digit| *digit < 10) && sum % 10 == 0
+    digits.len() == 13 && digits.iter().all(|digit| *digit < 10) && sum.is_multiple_of(10)
 }
 
 fn is_isbn10(text: &str) -> bool {
@@ -145,7 +145,7 @@ fn is_isbn10(text: &str) -> bool {
     }
     let fine = digits.iter().enumerate().all(|(i, digit)| *digit < 10 || (i == 9 && *digit == 10));
     let sum: u32 = digits.iter().zip((1..=10).rev()).map(|(digit, weight)| digit * weight).sum();
-    digits.len() == 10 && fine && sum % 11 == 0
+    digits.len() == 10 && fine && sum.is_multiple_of(11)
 }
 
 /// Thirteen to sixteen digits with Luhn's check digit.

@@ -140,7 +140,7 @@ fn blocks_rules(error: &FieldError) -> bool {
 impl Strategy for Custom {
     fn decode(&self, value: Value) -> Result<Decoded, DecodeError> {
         let Value::Object(mut fields) = value else {
-            let message = format!("invalid type: {}, expected a map", value);
+            let message = format!("invalid type: {value}, expected a map");
             return Err(DecodeError { path: String::new(), message });
         };
         fields.shift_remove("apiVersion");

@@ -131,7 +131,7 @@ impl Unpacker {
 
 fn check(head: &[u8]) -> Result<(), Error> {
     let whole = u16::from_be_bytes([head[0], head[1]]);
-    if head[0] & METHOD_MASK != METHOD_DEFLATE || whole % 31 != 0 {
+    if head[0] & METHOD_MASK != METHOD_DEFLATE || !whole.is_multiple_of(31) {
         return Err(Error::Headers("it is not zlib's"));
     }
     if head[1] & DICTIONARY_FLAG == 0 || head[2..] != dictionary::ADLER32.to_be_bytes() {

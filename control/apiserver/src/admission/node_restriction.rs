@@ -102,7 +102,7 @@ fn is_own_label(key: &str) -> bool {
 fn own_pod(node: &str, request: &Request<'_>, object: Option<&dyn Object>) -> Option<String> {
     let is_bound = |pod: &Pod| pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) == Some(node);
     let old = request.old.and_then(|old| typed_ref::<Pod>(old));
-    match (request.operation, &*request.asked.subresource) {
+    match (request.operation, request.asked.subresource) {
         (Operation::Create, "") => {
             let pod = object.and_then(|object| typed_ref::<Pod>(object))?;
             let mirrors = pod.metadata.annotations.as_ref().is_some_and(|held| held.contains_key(MIRROR));

@@ -51,7 +51,7 @@ pub(super) async fn create(context: &Context<'_>, target: &Target, call: Call) -
     let bound = spec.bound_object_ref.clone();
     let namespace = target.namespace.clone().unwrap_or_default();
     let mut private = Private {
-        serviceaccount: Named { name: target.name.clone(), uid: account.metadata.uid.clone().unwrap_or_default() },
+        serviceaccount: Named { name: target.name.clone(), uid: account.metadata.uid.unwrap_or_default() },
         namespace,
         node: None,
         pod: None,

@@ -387,7 +387,7 @@ fn approved(errors: &mut Errors, object: &api::CustomResourceDefinition, old: Op
     let see = "see https://github.com/kubernetes/enhancements/pull/1111";
     if said.is_empty() {
         errors.required(&path, &format!("protected groups must have approval annotation \"{APPROVAL}\", {see}"));
-    } else if !said.starts_with("unapproved") && !(said.starts_with("https://") || said.starts_with("http://")) {
+    } else if !["unapproved", "https://", "http://"].iter().any(|start| said.starts_with(start)) {
         let detail = format!(
             "protected groups must have approval annotation \"{APPROVAL}\" with either a URL or a reason starting \
              with \"unapproved\", {see}"

@@ -244,7 +244,7 @@ mod tests {
                 "spec: Required value: must specify a volume type",
             ]
         );
-        let mut two = good.clone();
+        let mut two = good;
         two["nfs"] = json!({"server": "s", "path": "p"});
         assert_eq!(
             faults(&two),

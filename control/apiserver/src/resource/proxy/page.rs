@@ -132,8 +132,8 @@ fn rewrite_tag(tag: &str, link: impl Fn(&str) -> Option<String>, out: &mut Strin
     while let Some(equals) = rest.find('=') {
         let (before, value) = rest.split_at(equals + 1);
         out.push_str(before);
-        let words = before[..equals].split(|c: char| c.is_whitespace() || c == '/' || c == '"' || c == '\'');
-        let attribute = words.filter(|word| !word.is_empty()).next_back().unwrap_or_default();
+        let mut words = before[..equals].split(|c: char| c.is_whitespace() || c == '/' || c == '"' || c == '\'');
+        let attribute = words.rfind(|word| !word.is_empty()).unwrap_or_default();
         let trimmed = value.trim_start();
         out.push_str(&value[..value.len() - trimmed.len()]);
         let (quote, text) = match trimmed.chars().next() {

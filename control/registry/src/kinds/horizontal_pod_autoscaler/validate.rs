@@ -128,7 +128,7 @@ fn validate_raw(errors: &mut Errors, path: &Path<'_>, target: &MetricTarget, who
                 .required(&path.child("averageValue"), "must set either a target value for metric or a per-pod target");
         }
         (_, None) if !whole => {
-            errors.required(&path.child("averageValue"), "must specify a positive target averageValue")
+            errors.required(&path.child("averageValue"), "must specify a positive target averageValue");
         }
         (Some(_), Some(_)) if whole => {
             errors.forbidden(&path.child("value"), "may not set both a target value for metric and a per-pod target");

@@ -99,7 +99,7 @@ fn what_may_change_depends() {
                 ("completionMode".to_owned(), json!("Indexed")),
                 ("completions".to_owned(), json!(count)),
                 ("parallelism".to_owned(), json!(count)),
-            ])
+            ]);
         })
     };
     assert_eq!(text(&Jobs::validate_update(&mode(3), &mode(2))), Vec::<String>::new());

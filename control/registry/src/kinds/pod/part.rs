@@ -48,7 +48,7 @@ pub(super) fn validate(part: Subresource, new: &Pod, old: &Pod) -> Vec<FieldErro
     pod_spec::validate_spec(&mut errors, &path, &spec);
     match part {
         Subresource::EphemeralContainers => {
-            validate_added(&mut errors, &path.child("ephemeralContainers"), &spec, &was)
+            validate_added(&mut errors, &path.child("ephemeralContainers"), &spec, &was);
         }
         Subresource::Resize => validate_resize(&mut errors, &path, &spec, &was),
         _ => {}

@@ -25,7 +25,7 @@ impl Worker {
                 continue;
             }
             let image = crate::pod::container(&self.pod, name);
-            let image = image.and_then(|container| container.image.clone()).unwrap_or_default();
+            let image = image.and_then(|container| container.image).unwrap_or_default();
             let text = format!("Back-off pulling image \"{image}\"");
             let recorder = &self.context.recorder;
             recorder.normal(&self.pod, Some(name), "BackOff", text.clone());

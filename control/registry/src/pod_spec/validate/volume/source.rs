@@ -45,7 +45,7 @@ pub(super) fn validate(errors: &mut Errors, path: &Path<'_>, volume: &Volume) {
             (source.target_wwns.as_deref().unwrap_or_default(), source.wwids.as_deref().unwrap_or_default());
         match (targets.is_empty(), ids.is_empty()) {
             (true, true) => {
-                errors.required(&path.child("targetWWNs"), "must specify either targetWWNs or wwids, but not both")
+                errors.required(&path.child("targetWWNs"), "must specify either targetWWNs or wwids, but not both");
             }
             (false, false) => {
                 errors.invalid(
