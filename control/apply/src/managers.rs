@@ -232,18 +232,18 @@ pub fn is_reset(entries: &[ManagedFieldsEntry]) -> bool {
     }
 }
 
-/// Whether two lists of managed fields differ at most in when things were set.
+/// Whether two lists of managed fields differ at most in when things were set, and so in their order.
 #[must_use]
 pub fn same_but_for_times(a: &[ManagedFieldsEntry], b: &[ManagedFieldsEntry]) -> bool {
-    a.len() == b.len()
-        && a.iter().zip(b).all(|(a, b)| {
-            a.manager == b.manager
-                && a.operation == b.operation
-                && a.subresource == b.subresource
-                && a.api_version == b.api_version
-                && a.fields_type == b.fields_type
-                && a.fields_v1 == b.fields_v1
-        })
+    let same = |a: &ManagedFieldsEntry, b: &ManagedFieldsEntry| {
+        a.manager == b.manager
+            && a.operation == b.operation
+            && a.subresource == b.subresource
+            && a.api_version == b.api_version
+            && a.fields_type == b.fields_type
+            && a.fields_v1 == b.fields_v1
+    };
+    a.len() == b.len() && a.iter().all(|a| b.iter().any(|b| same(a, b)))
 }
 
 #[cfg(test)]
@@ -298,6 +298,19 @@ mod tests {
         assert_eq!(oldest.name, "ancient-changes");
         assert_eq!(joined.set, Set::of_fields(&["f00", "f01", "f02", "f03"]));
         assert_eq!(joined.time, Timestamp::from_second(3).ok());
+    }
+
+    #[test]
+    fn a_younger_time_and_the_order_that_it_brings_are_no_difference() {
+        let of = |manager: &str, time: &str, field: &str| {
+            entry(&json!({"apiVersion": "v1", "fieldsType": "FieldsV1", "fieldsV1": {field: {}}, "manager": manager,
+                "operation": "Apply", "time": time}))
+        };
+        let (early, late) = ("2026-01-02T03:04:05Z", "2026-01-02T03:04:06Z");
+        let held = [of("a", early, "f:spec"), of("b", early, "f:metadata")];
+        assert!(same_but_for_times(&held, &[of("b", early, "f:metadata"), of("a", late, "f:spec")]));
+        assert!(!same_but_for_times(&held, &[of("b", early, "f:spec"), of("a", late, "f:spec")]));
+        assert!(!same_but_for_times(&held, &held[..1]));
     }
 
     #[test]

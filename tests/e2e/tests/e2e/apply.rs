@@ -1,5 +1,7 @@
 //! Server-side apply as people use it: `kubectl apply --server-side`.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 use skep_e2e::TestCluster;
 
@@ -56,6 +58,8 @@ fn kubectl_applies_on_the_servers_side() -> Result<()> {
     assert_eq!(labels, "{\"app\":\"web\"}");
     test.wait_for(&["deployment", "web", "-o", "jsonpath={.status.observedGeneration}"], |text| !text.is_empty())?;
     let settled = version()?;
+    // Times are whole seconds: within one, a time that was written anew could not be told.
+    std::thread::sleep(Duration::from_secs(1));
     test.with_file("apply", &config("replicas: 1", ""), SERVER_SIDE)?;
     assert_eq!(version()?, settled);
 
