@@ -60,7 +60,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 
 async fn serve(args: &Args, outside: TcpListener) -> Result<()> {
     let advertise = match args.advertise {
-        Some(advertise) => advertise,
+        Some(advertise) => {
+            settings::is_reached_from_pods("--advertise", advertise.ip())
+                .context("give this machine's address as nodes see it")?;
+            advertise
+        }
         None => {
             let link = uplink::default_link().context("say where nodes reach this server with --advertise")?;
             SocketAddr::from((uplink::address_of(&link)?, 6443))

@@ -117,8 +117,8 @@ impl Node {
     ) -> Result<skep_noded::Options> {
         let link = self.link.clone().map_or_else(uplink::default_link, Ok)?;
         let node_ips = if self.node_ip.is_empty() { vec![uplink::address_of(&link)?] } else { self.node_ip.clone() };
-        if let Some(ip) = node_ips.iter().find(|ip| ip.is_loopback()) {
-            bail!("--node-ip {ip} is a loopback address, which pods cannot reach: give the node's own on --link");
+        for ip in &node_ips {
+            is_reached_from_pods("--node-ip", *ip).context("give the node's own address on --link")?;
         }
         Ok(skep_noded::Options {
             name: name.to_owned(),
@@ -134,6 +134,26 @@ impl Node {
             ..Default::default()
         })
     }
+}
+
+/// An address that stands in objects for others to use: not one that means something else in each place.
+pub(crate) fn is_reached_from_pods(flag: &str, ip: IpAddr) -> Result<()> {
+    let link_local = match ip {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    };
+    let what = if ip.is_loopback() {
+        "a loopback address"
+    } else if ip.is_unspecified() {
+        "no one address"
+    } else if link_local {
+        "a link-local address"
+    } else if ip.is_multicast() {
+        "a multicast address"
+    } else {
+        return Ok(());
+    };
+    bail!("{flag} {ip} is {what}, which pods cannot reach")
 }
 
 /// Ranges of which two are not of one family.

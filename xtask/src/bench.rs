@@ -1,5 +1,6 @@
 //! `./x bench NAME`: figures, as a table and as JSON. No test depends on any.
 
+mod example;
 mod pods;
 mod row;
 mod smoke;
@@ -13,7 +14,8 @@ use clap::ValueEnum;
 
 use row::Host;
 
-use crate::build::Profile;
+use crate::build::{self, Profile};
+use crate::ebpf;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -25,13 +27,16 @@ pub(crate) struct Args {
     /// Measure the development build instead of the released one, which takes long to compile.
     #[arg(long)]
     dev: bool,
+    /// Measure the binary as it was built last, without a look at the sources.
+    #[arg(long)]
+    built: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Name {
     /// Start, pod start, programming delay, memory, and connect() through the ClusterIP against a direct one.
     Smoke,
-    /// TCP and UDP from pod to pod on one node: plain veths, a bridge with iptables, Skep.
+    /// TCP and UDP from pod to pod, on one node and across: plain veths, a bridge with iptables, Skep native and VXLAN, 0 and 1,000 policies.
     Pods,
     /// Services to the kernel: 10,000 and 40,000 of 25 endpoints from cold, one endpoint's change, connect() beside them.
     Sync,
@@ -40,6 +45,12 @@ enum Name {
 /// Runs one benchmark and prints its rows.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let profile = if args.dev { Profile::Dev } else { Profile::Release };
+    if !args.built {
+        match args.name {
+            Name::Sync => ebpf::build()?,
+            Name::Smoke | Name::Pods => build::run(profile)?,
+        }
+    }
     let (name, rows) = match args.name {
         Name::Smoke => ("smoke", smoke::run(profile)?),
         Name::Pods => ("pods", pods::run(profile)?),

@@ -3,17 +3,16 @@
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr};
-use std::ops::RangeInclusive;
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::Flock;
 use skep_abi::{
-    ABI_VERSION, BACKENDS, Backend, CONFIG_DEBUG, Config, EP_EGRESS, EP_INGRESS, IPCACHE, Ip, MapSpec, NAME_SERVICE,
-    NAMES, NAT, Name, NameKey, OVERLAY_VNI, SVC,
+    ABI_VERSION, BACKENDS, Backend, CONFIG_DEBUG, Config, EP_EGRESS, EP_INGRESS, Ip, NAME_SERVICE, Name, NameKey,
+    OVERLAY_VNI,
 };
 use skep_datapath::{Full, Limits, Plan, Tables};
 use skep_netmodel::{Change, RemoteSpec, ServiceSpec};
@@ -22,65 +21,34 @@ use crate::error::Context as _;
 use crate::inspect::Inspector;
 use crate::load::Programs;
 use crate::mapped::MappedRows;
+use crate::options::{Options, Sizes};
 use crate::pin::Pins;
-use crate::{DebugLines, EndpointSpec, Error, GoneBackend, attach, endpoint, probe, remote, sys};
-
-/// What a node's datapath is to be.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Where its maps and links are pinned: [`crate::pin_dir`], or any directory in a bpffs.
-    pub pin_dir: PathBuf,
-    /// The node's directory in cgroup2: its daemon and its pods are below.
-    pub cgroup: PathBuf,
-    /// The node's link, at which node ports are reached from outside; in the network namespace of the calling thread.
-    pub link: Option<String>,
-    /// The tunnel's device, in the same namespace; `None` where nodes reach each other's pods by routes.
-    pub overlay: Option<String>,
-    /// How pods' packets leave the cluster.
-    pub masquerade: Masquerade,
-    /// The node's address of each family, in whose place clients' packets go on to backends of other nodes.
-    pub addresses: Vec<IpAddr>,
-    /// Node ports.
-    pub node_ports: RangeInclusive<u16>,
-    /// Sizes of maps that are created; an adopted map keeps its own.
-    pub sizes: Sizes,
-}
-
-/// How pods' packets leave the cluster: under an address of the node, each flow by a port of its own.
-#[derive(Clone, Debug)]
-pub struct Masquerade {
-    /// An address of the node for each family that is masqueraded.
-    pub addresses: Vec<IpAddr>,
-    /// Ports that stand for pods' flows. Neither the node's own sockets nor node ports should choose from them.
-    pub ports: RangeInclusive<u16>,
-}
-
-/// Sizes of the maps that grow with the cluster, in entries.
-#[derive(Clone, Copy, Debug)]
-pub struct Sizes {
-    /// Service heads.
-    pub services: u32,
-    /// Backends of all services.
-    pub backends: u32,
-    /// Translated flows, both directions counted.
-    pub flows: u32,
-    /// Prefixes of the cluster: each node's pods and addresses.
-    pub prefixes: u32,
-}
+use crate::{DebugLines, EndpointSpec, Error, GoneBackend, attach, endpoint, grow, probe, remote, sys};
 
 /// A node's datapath, attached and running. Dropping it leaves it running.
 #[derive(Debug)]
 pub struct Datapath {
     pins: Pins,
-    programs: Programs,
-    pub(crate) inspector: Inspector,
+    sites: Sites,
+    sizes: Sizes,
+    /// Taken after `state`, where both are.
+    inspector: RwLock<Arc<Inspector>>,
     state: Mutex<State>,
     following: Arc<AtomicBool>,
     _lock: Flock<File>,
 }
 
+/// What the programs are attached to, besides pods' veths.
+#[derive(Debug)]
+struct Sites {
+    cgroup: PathBuf,
+    link: Option<u32>,
+    overlay: Option<u32>,
+}
+
 #[derive(Debug)]
 pub(crate) struct State {
+    programs: Arc<Programs>,
     tables: Tables,
     rows: MappedRows,
     config: Config,
@@ -103,49 +71,6 @@ pub struct Applied {
     pub took: Duration,
 }
 
-impl Options {
-    /// Defaults: no link, no tunnel, nothing masqueraded, node ports 30000 to 32767, default sizes.
-    pub fn new(pin_dir: impl Into<PathBuf>, cgroup: impl Into<PathBuf>) -> Self {
-        Self {
-            pin_dir: pin_dir.into(),
-            cgroup: cgroup.into(),
-            link: None,
-            overlay: None,
-            masquerade: Masquerade::default(),
-            addresses: Vec::new(),
-            node_ports: 30_000..=32_767,
-            sizes: Sizes::default(),
-        }
-    }
-}
-
-impl Default for Masquerade {
-    /// No address. The ports are below those that Linux gives to sockets (32768 to 60999) and below node ports, and above those that a
-    /// node's own services are known by.
-    fn default() -> Self {
-        Self { addresses: Vec::new(), ports: 10_000..=29_999 }
-    }
-}
-
-impl Default for Sizes {
-    fn default() -> Self {
-        Self { services: SVC.entries, backends: BACKENDS.entries, flows: NAT.entries, prefixes: IPCACHE.entries }
-    }
-}
-
-impl Sizes {
-    pub(crate) fn of(&self, spec: &MapSpec) -> u32 {
-        match spec.name {
-            name if name == SVC.name => self.services,
-            name if name == BACKENDS.name => self.backends,
-            name if name == NAT.name => self.flows,
-            name if name == IPCACHE.name => self.prefixes,
-            name if name == NAMES.name => self.services.saturating_mul(2).max(spec.entries),
-            _ => spec.entries,
-        }
-    }
-}
-
 impl Datapath {
     /// Brings the datapath up, or takes over the one that is running. Call it in the node's network namespace.
     ///
@@ -157,24 +82,30 @@ impl Datapath {
         let lock = pins.ensure()?;
         let programs = Programs::load(&pins, &options.sizes)?;
         let inspector = Inspector::open(&options.pin_dir)?;
-        let link = options.link.as_deref().map(attach::link_index).transpose()?;
-        let overlay = options.overlay.as_deref().map(attach::link_index).transpose()?;
-        let config = write_config(&inspector, options, (link, overlay))?;
-        let state = Mutex::new(restore(&pins, &inspector, config)?);
-        attach::attach_cgroup(&pins, &programs, &options.cgroup)?;
-        attach::adopt_pods(&pins, &programs)?;
-        attach::attach_overlay(&pins, &programs, overlay)?;
-        if let Some(link) = link {
-            attach::attach_uplink(&pins, &programs, link)?;
-        }
-        Ok(Self { pins, programs, inspector, state, following: Arc::default(), _lock: lock })
+        let sites = Sites {
+            cgroup: options.cgroup.clone(),
+            link: options.link.as_deref().map(attach::link_index).transpose()?,
+            overlay: options.overlay.as_deref().map(attach::link_index).transpose()?,
+        };
+        let config = write_config(&inspector, options, &sites)?;
+        let state = State::restore(&pins, &inspector, Arc::new(programs), config)?;
+        sites.attach(&pins, &state.programs)?;
+        Ok(Self {
+            pins,
+            sites,
+            sizes: options.sizes,
+            inspector: RwLock::new(Arc::new(inspector)),
+            state: Mutex::new(state),
+            following: Arc::default(),
+            _lock: lock,
+        })
     }
 
     /// Carries out changes of services.
     ///
     /// # Errors
-    /// A map is too small (nothing is changed then), or a write fails; services may be in their old or new state then, and the same
-    /// changes can be applied again.
+    /// A map is too small and cannot grow (nothing is changed then), or a write fails; services may be in their old or new state then,
+    /// and the same changes can be applied again.
     pub fn apply_services(&self, changes: &[Change]) -> Result<Applied, Error> {
         self.carry_out(|tables| tables.plan_changes(changes))
     }
@@ -191,10 +122,9 @@ impl Datapath {
     /// Makes the kernel hold these prefixes of the cluster and no other. Returns how many elements were written or deleted.
     ///
     /// # Errors
-    /// There are more than the map holds (nothing is changed then), or a write fails; the same can be asked for again.
+    /// There are more than a map holds that cannot grow (nothing is changed then), or a write fails; the same can be asked for again.
     pub fn sync_remotes(&self, specs: &[RemoteSpec]) -> Result<usize, Error> {
-        let _one_at_a_time = self.state();
-        remote::sync(&self.inspector.maps, specs)
+        self.growing(|_, inspector| remote::sync(&inspector.maps, specs))
     }
 
     /// A pod of this node came up, or changed. Its id is returned; an address keeps it.
@@ -205,7 +135,7 @@ impl Datapath {
         let state = self.state();
         let policed = spec.addresses.iter().filter_map(|address| state.policed.get(address));
         let flags = policed.fold(0, |all, flags| all | flags);
-        endpoint::upsert(&self.inspector.maps, spec, flags)
+        endpoint::upsert(&self.inspect().maps, spec, flags)
     }
 
     /// A pod of this node is gone, with all of its addresses; `false` where none of them was known.
@@ -214,7 +144,7 @@ impl Datapath {
     /// A map cannot be written.
     pub fn remove_endpoint(&self, addresses: &[IpAddr]) -> Result<bool, Error> {
         let _one_at_a_time = self.state();
-        endpoint::remove(&self.inspector.maps, addresses)
+        endpoint::remove(&self.inspect().maps, addresses)
     }
 
     /// Attaches the programs of a pod's veth to its host side; done already is no error.
@@ -222,7 +152,7 @@ impl Datapath {
     /// # Errors
     /// The link is gone, or the kernel refuses.
     pub fn attach_pod_link(&self, ifindex: u32) -> Result<(), Error> {
-        attach::attach_pod(&self.pins, &self.programs, ifindex)
+        attach::attach_pod(&self.pins, &self.state().programs, ifindex)
     }
 
     /// Forgets a pod's veth, which may be gone already.
@@ -239,7 +169,8 @@ impl Datapath {
     /// A map cannot be written.
     pub fn set_node_addresses(&self, addresses: &[IpAddr]) -> Result<(), Error> {
         let _one_at_a_time = self.state();
-        let table = &self.inspector.maps.node_addresses;
+        let inspector = self.inspect();
+        let table = &inspector.maps.node_addresses;
         for &address in addresses {
             table.put(&address.into(), &0)?;
         }
@@ -259,7 +190,7 @@ impl Datapath {
         let mut state = self.state();
         let flags = if on { state.config.flags | CONFIG_DEBUG } else { state.config.flags & !CONFIG_DEBUG };
         state.config.flags = flags;
-        self.inspector.maps.config.put(&0, &state.config)
+        self.inspect().maps.config.put(&0, &state.config)
     }
 
     /// The programs' debug lines from now on, for one reader at a time. Needs a Tokio runtime with I/O.
@@ -267,8 +198,9 @@ impl Datapath {
     /// # Errors
     /// Another reader follows them, or the log cannot be opened.
     pub fn debug_lines(&self) -> Result<DebugLines, Error> {
-        let program = self.programs.get("connect4");
-        let info: sys::ProgInfo = sys::info(program.as_fd()).context(|| "inspect program connect4".to_owned())?;
+        let programs = Arc::clone(&self.state().programs);
+        let info: sys::ProgInfo =
+            sys::info(programs.get("connect4").as_fd()).context(|| "inspect program connect4".to_owned())?;
         DebugLines::follow(info.id, &self.following)
     }
 
@@ -278,9 +210,9 @@ impl Datapath {
         std::mem::take(&mut self.state().gone)
     }
 
-    /// The kernel's tables.
-    pub fn inspect(&self) -> &Inspector {
-        &self.inspector
+    /// The kernel's tables as they are now; one that grows is another from then on.
+    pub fn inspect(&self) -> Arc<Inspector> {
+        Arc::clone(&self.inspector.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
@@ -290,27 +222,97 @@ impl Datapath {
 
     fn carry_out(&self, plan: impl Fn(&mut Tables) -> Result<Plan, Full>) -> Result<Applied, Error> {
         let start = Instant::now();
-        let mut state = self.state();
-        let plan = match plan(&mut state.tables) {
-            Err(_) if state.tables.limbo_rows() > 0 => {
-                reclaim(&mut state.tables)?;
-                plan(&mut state.tables)?
+        let plan = self.growing(|state, inspector| {
+            let plan = match plan(&mut state.tables) {
+                Err(_) if state.tables.limbo_rows() > 0 => {
+                    reclaim(&mut state.tables)?;
+                    plan(&mut state.tables)?
+                }
+                planned => planned?,
+            };
+            if let Err(error) = write(&mut state.rows, inspector, &plan) {
+                state.read_again(&self.pins, inspector)?;
+                return Err(error);
             }
-            planned => planned?,
-        };
-        if let Err(error) = write(&mut state.rows, &self.inspector, &plan) {
-            let gone = std::mem::take(&mut state.gone);
-            *state = State { gone, ..restore(&self.pins, &self.inspector, state.config)? };
-            return Err(error);
-        }
-        let gone = |row: &Backend| GoneBackend { service: row.service, addr: row.addr, port: row.port };
-        state.gone.extend(plan.gone.iter().map(gone));
+            let gone = |row: &Backend| GoneBackend { service: row.service, addr: row.addr, port: row.port };
+            state.gone.extend(plan.gone.iter().map(gone));
+            Ok(plan)
+        })?;
         Ok(Applied {
             ops: plan.ops(),
             rows: plan.rows.iter().map(|(_, list)| list.len()).sum(),
             heads: plan.heads.len() + plan.removed_heads.len(),
             took: start.elapsed(),
         })
+    }
+
+    /// Tries until it fits: a table that turns out to be too small is made larger, if it may be.
+    pub(crate) fn growing<T>(
+        &self,
+        mut attempt: impl FnMut(&mut State, &Inspector) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let mut state = self.state();
+        loop {
+            match attempt(&mut state, &self.inspect()) {
+                Err(Error::Full(full)) => self.grow(&mut state, full)?,
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Puts a larger map in the place of one that is full, under traffic: packets see the old one, or the new one with all that the
+    /// old one held. The programs are loaded once more for it, which takes as long as at the start.
+    fn grow(&self, state: &mut State, full: Full) -> Result<(), Error> {
+        let start = Instant::now();
+        let entries = grow::replace(&self.pins, &self.inspect(), full.clone())?;
+        let programs = Programs::load(&self.pins, &self.sizes)?;
+        self.sites.attach(&self.pins, &programs)?;
+        let inspector = Arc::new(Inspector::open(self.pins.dir())?);
+        *self.inspector.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&inspector);
+        state.programs = Arc::new(programs);
+        state.read_again(&self.pins, &inspector)?;
+        let took_ms = start.elapsed().as_millis();
+        tracing::info!(map = full.map, from = full.capacity, to = entries, took_ms, "a table has grown");
+        Ok(())
+    }
+}
+
+impl Sites {
+    /// Attaches all programs, or puts them in the place of those that are attached.
+    fn attach(&self, pins: &Pins, programs: &Programs) -> Result<(), Error> {
+        attach::attach_cgroup(pins, programs, &self.cgroup)?;
+        attach::adopt_pods(pins, programs)?;
+        attach::attach_overlay(pins, programs, self.overlay)?;
+        self.link.map_or(Ok(()), |link| attach::attach_uplink(pins, programs, link))
+    }
+}
+
+impl State {
+    /// What the kernel holds.
+    fn restore(pins: &Pins, inspector: &Inspector, programs: Arc<Programs>, config: Config) -> Result<Self, Error> {
+        // A list that was given up just before is not in the dump, and a reader may still be at it.
+        sys::grace_period().context(|| "wait for a grace period".to_owned())?;
+        let backends = pins.require_map(&BACKENDS)?;
+        let info: sys::MapInfo = sys::info(backends.as_fd()).context(|| "inspect map BACKENDS".to_owned())?;
+        let rows = MappedRows::new(backends.as_fd(), info.max_entries, true)?;
+        let maps = &inspector.maps;
+        let limits = Limits {
+            heads: maps.services.info()?.max_entries,
+            rows: info.max_entries,
+            sources: maps.sources.info()?.max_entries,
+        };
+        let endpoints = maps.endpoints.dump()?.into_iter();
+        let policed =
+            endpoints.map(|(address, endpoint)| (address.into(), endpoint.flags & (EP_INGRESS | EP_EGRESS))).collect();
+        let tables = Tables::restore(limits, &inspector.dump()?);
+        Ok(Self { programs, tables, rows, config, policed, gone: HashSet::new() })
+    }
+
+    /// Forgets what was thought of the tables. What only user space knows stays.
+    fn read_again(&mut self, pins: &Pins, inspector: &Inspector) -> Result<(), Error> {
+        let fresh = Self::restore(pins, inspector, Arc::clone(&self.programs), self.config)?;
+        (self.tables, self.rows) = (fresh.tables, fresh.rows);
+        Ok(())
     }
 }
 
@@ -345,25 +347,7 @@ fn reclaim(tables: &mut Tables) -> Result<(), Error> {
     Ok(())
 }
 
-fn restore(pins: &Pins, inspector: &Inspector, config: Config) -> Result<State, Error> {
-    // A list that was given up just before is not in the dump, and a reader may still be at it.
-    sys::grace_period().context(|| "wait for a grace period".to_owned())?;
-    let backends = pins.require_map(&BACKENDS)?;
-    let info: sys::MapInfo = sys::info(backends.as_fd()).context(|| "inspect map BACKENDS".to_owned())?;
-    let rows = MappedRows::new(backends.as_fd(), info.max_entries, true)?;
-    let (heads, sources) = (inspector.maps.services.info()?.max_entries, inspector.maps.sources.info()?.max_entries);
-    let limits = Limits { heads, rows: info.max_entries, sources };
-    let endpoints = inspector.maps.endpoints.dump()?.into_iter();
-    let policed =
-        endpoints.map(|(address, endpoint)| (address.into(), endpoint.flags & (EP_INGRESS | EP_EGRESS))).collect();
-    Ok(State { tables: Tables::restore(limits, &inspector.dump()?), rows, config, policed, gone: HashSet::new() })
-}
-
-fn write_config(
-    inspector: &Inspector,
-    options: &Options,
-    (link, overlay): (Option<u32>, Option<u32>),
-) -> Result<Config, Error> {
+fn write_config(inspector: &Inspector, options: &Options, sites: &Sites) -> Result<Config, Error> {
     let (node_ports, masquerade) = (&options.node_ports, &options.masquerade);
     let first = |addresses: &[IpAddr], v4: bool| {
         addresses.iter().find(|one| one.is_ipv4() == v4).map_or(Ip::NONE, |&one| one.into())
@@ -385,8 +369,8 @@ fn write_config(
         node_port_max: *node_ports.end(),
         nat_port_min: *masquerade.ports.start(),
         nat_port_max: *masquerade.ports.end(),
-        link: link.unwrap_or(0),
-        overlay: overlay.unwrap_or(0),
+        link: sites.link.unwrap_or(0),
+        overlay: sites.overlay.unwrap_or(0),
         vni: OVERLAY_VNI,
         pad: 0,
         masquerade_v4: first(&masquerade.addresses, true),

@@ -69,8 +69,8 @@ pub enum Error {
         #[source]
         source: Box<aya::programs::ProgramError>,
     },
-    /// The cluster does not fit.
-    #[error("the service tables are too small")]
+    /// The cluster does not fit, and the table cannot grow.
+    #[error("a table is too small")]
     Full(#[from] skep_datapath::Full),
     /// The debug lines are followed by someone else.
     #[error("the debug lines are followed already")]

@@ -42,8 +42,8 @@ impl Datapath {
     }
 
     fn sweep_round(&self, sweep: &mut Sweep, most: usize, round: &mut Swept) -> Result<(), Error> {
-        let table = &self.inspector.maps.ct;
-        let now_s = now_s();
+        let inspector = self.inspect();
+        let (table, now_s) = (&inspector.maps.ct, now_s());
         while round.seen < most && !round.finished {
             let (entries, last) = table.next_batch(&mut sweep.cursor)?;
             round.seen += entries.len();
@@ -58,7 +58,7 @@ impl Datapath {
             }
         }
         if round.finished {
-            let shares = &self.inspector.maps.ct_share;
+            let shares = &inspector.maps.ct_share;
             for owner in 0..CT_SHARE.entries {
                 let counted = sweep.shares.get(&owner).copied().unwrap_or(0);
                 if shares.get(&owner)?.unwrap_or_default() != counted {
@@ -74,7 +74,7 @@ impl Datapath {
         if !is_expired(key.proto, ct, now_s) {
             return Ok(false);
         }
-        let held = self.inspector.maps.ct.get(key)?;
+        let held = self.inspect().maps.ct.get(key)?;
         Ok(held.is_some_and(|held| is_expired(key.proto, &held, now_s)))
     }
 }

@@ -7,8 +7,8 @@ use aya::programs::{Program, ProgramError};
 use aya::{Ebpf, EbpfLoader};
 use skep_abi::{MAPS, MapKind};
 
-use crate::datapath::Sizes;
 use crate::error::Context as _;
+use crate::options::Sizes;
 use crate::pin::Pins;
 use crate::{Error, sys};
 

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
@@ -31,6 +31,22 @@ pub(crate) struct Pins {
 impl Pins {
     pub(crate) fn new(dir: &Path) -> Self {
         Self { dir: dir.to_owned() }
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Puts a map in the place of the one that is pinned, at once for whoever opens it later.
+    pub(crate) fn replace_map(&self, spec: &MapSpec, map: BorrowedFd<'_>) -> Result<(), Error> {
+        let (path, beside) = (self.map(spec), self.dir.join("maps").join(format!("{}_NEW", spec.name)));
+        let what = || format!("pin map {}", spec.name);
+        match fs::remove_file(&beside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error).context(what),
+            _ => {}
+        }
+        sys::pin(map, &beside).context(what)?;
+        fs::rename(&beside, &path).context(what)
     }
 
     pub(crate) fn map(&self, spec: &MapSpec) -> PathBuf {

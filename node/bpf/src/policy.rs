@@ -26,10 +26,11 @@ impl Datapath {
     /// A map is too small (nothing is changed then), or a write fails; [`Datapath::sync_policy`] mends that.
     pub fn apply_policy(&self, delta: &PolicyDelta, state: &PolicyState) -> Result<Applied, Error> {
         let start = Instant::now();
-        let mut held = self.state();
-        self.inspector.check_fit(state)?;
         let plan = PolicyPlan::of_delta(delta);
-        write(&mut held, &self.inspector.maps, &plan)?;
+        self.growing(|held, inspector| {
+            inspector.check_fit(state)?;
+            write(held, &inspector.maps, &plan)
+        })?;
         Ok(Applied { ops: plan.ops(), rows: plan.rows.len(), heads: 0, took: start.elapsed() })
     }
 
@@ -39,13 +40,15 @@ impl Datapath {
     /// As for [`Datapath::apply_policy`].
     pub fn sync_policy(&self, state: &PolicyState) -> Result<Applied, Error> {
         let start = Instant::now();
-        let mut held = self.state();
-        self.inspector.check_fit(state)?;
-        let plan = PolicyPlan::of_state(state, &self.inspector.policy_dump()?);
-        write(&mut held, &self.inspector.maps, &plan)?;
-        // Of endpoints that are yet to come.
-        let flags = PolicyPlan::of_state(state, &PolicyDump::default()).endpoints;
-        held.policed = flags.into_iter().collect();
+        let plan = self.growing(|held, inspector| {
+            inspector.check_fit(state)?;
+            let plan = PolicyPlan::of_state(state, &inspector.policy_dump()?);
+            write(held, &inspector.maps, &plan)?;
+            // Of endpoints that are yet to come.
+            let flags = PolicyPlan::of_state(state, &PolicyDump::default()).endpoints;
+            held.policed = flags.into_iter().collect();
+            Ok(plan)
+        })?;
         Ok(Applied { ops: plan.ops(), rows: plan.rows.len(), heads: 0, took: start.elapsed() })
     }
 }

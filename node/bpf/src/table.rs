@@ -6,6 +6,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 
 use aya::Pod;
 use skep_abi::MapSpec;
+use skep_datapath::Full;
 
 use crate::error::Context as _;
 use crate::{Error, sys};
@@ -42,7 +43,7 @@ impl<K: Pod + Default, V: Pod + Default> Table<K, V> {
     }
 
     pub(crate) fn put(&self, key: &K, value: &V) -> Result<(), Error> {
-        sys::update(self.fd.as_fd(), key, value).context(|| self.what("write"))
+        sys::update(self.fd.as_fd(), key, value).or_else(|error| self.refused(error))
     }
 
     pub(crate) fn delete(&self, key: &K) -> Result<bool, Error> {
@@ -51,7 +52,7 @@ impl<K: Pod + Default, V: Pod + Default> Table<K, V> {
 
     pub(crate) fn put_all(&self, elements: &[(K, V)]) -> Result<(), Error> {
         let (keys, values): (Vec<K>, Vec<V>) = elements.iter().copied().unzip();
-        sys::update_batch(self.fd.as_fd(), &keys, &values).context(|| self.what("write"))
+        sys::update_batch(self.fd.as_fd(), &keys, &values).or_else(|error| self.refused(error))
     }
 
     pub(crate) fn delete_all(&self, keys: &[K]) -> Result<(), Error> {
@@ -86,6 +87,20 @@ impl<K: Pod + Default, V: Pod + Default> Table<K, V> {
                 Err(error) => return Err(io_error(error, self.what("list"))),
             }
         }
+    }
+
+    /// A hash that is full says `E2BIG`, a trie `ENOSPC`.
+    fn refused(&self, error: io::Error) -> Result<(), Error> {
+        if !matches!(error.raw_os_error(), Some(libc::E2BIG | libc::ENOSPC)) {
+            return Err(error).context(|| self.what("write"));
+        }
+        let capacity = self.info()?.max_entries;
+        Err(Full { map: self.spec.name, capacity, needed: capacity.saturating_add(1) }.into())
+    }
+
+    /// Puts all elements of this table into another map of its layout.
+    pub(crate) fn copy_to(&self, map: OwnedFd) -> Result<(), Error> {
+        Self::new(map, self.spec).put_all(&self.dump()?)
     }
 
     fn what(&self, verb: &str) -> String {

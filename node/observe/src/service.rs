@@ -64,7 +64,7 @@ impl InspectService {
         F: FnOnce(&Inspector) -> Result<T, Error> + Send + 'static,
     {
         let datapath = self.datapath()?;
-        let answer = tokio::task::spawn_blocking(move || read(datapath.inspect())).await;
+        let answer = tokio::task::spawn_blocking(move || read(&datapath.inspect())).await;
         answer.map_err(|error| Status::internal(error.to_string()))?.map_err(|error| failed(&error))
     }
 }

@@ -1,4 +1,5 @@
-//! How long a change of policy takes to the kernel, with a cluster of so many pods and policies known: `policy_change [PODS [POLICIES]]`.
+//! How long a change of policy takes to the kernel, with a cluster of so many pods and policies known: `policy_change [PODS [POLICIES]]`,
+//! as JSON lines of `metric`, `unit` and `samples`.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
@@ -28,19 +29,19 @@ fn main() {
     for number in 0..policies {
         model.upsert_policy(&policy(number, 80));
     }
-    let state = model.state();
-    println!("{} identities and more, {} rows, {} addresses", state.names.len(), state.rows.len(), state.peers.len());
     model.take_delta();
     world.datapath().sync_policy(model.state()).expect("the tables fit");
     report(
-        "policy",
+        "policy_change",
+        [pods, policies],
         (0..CHANGES).map(|turn| {
             let object = policy((turn % 10) * NAMESPACES, 81 + (turn / 10 % 2) as u16);
             change(&world, &mut model, |model| model.upsert_policy(&object))
         }),
     );
     report(
-        "pod's labels",
+        "pod_labels_change",
+        [pods, policies],
         (0..CHANGES).map(|turn| {
             let mut object = pod(turn * 7 % pods);
             object.metadata.labels.get_or_insert_default().insert("app".to_owned(), format!("a{}", (turn + 1) % APPS));
@@ -58,12 +59,15 @@ fn change(world: &World, model: &mut PolicyModel, with: impl FnOnce(&mut PolicyM
     (began.elapsed(), applied.ops)
 }
 
-fn report(what: &str, changes: impl Iterator<Item = (Duration, usize)>) {
+fn report(metric: &str, [pods, policies]: [usize; 2], changes: impl Iterator<Item = (Duration, usize)>) {
     let (mut times, ops): (Vec<Duration>, Vec<usize>) = changes.unzip();
     times.sort_unstable();
     let at = |percent: usize| times[times.len() * percent / 100].as_secs_f64() * 1e3;
-    let mean = ops.iter().sum::<usize>() / ops.len();
-    println!("{what}: p50 {:.2} ms, p99 {:.2} ms, {mean} writes a change", at(50), at(99));
+    let mean = ops.iter().sum::<usize>() as f64 / ops.len() as f64;
+    for (what, unit, value) in [("p50", "ms", at(50)), ("p99", "ms", at(99)), ("writes", "1", mean)] {
+        let metric = format!("{metric}_{what}");
+        println!("{}", json!({"metric": metric, "unit": unit, "pods": pods, "policies": policies, "samples": [value]}));
+    }
 }
 
 fn pod(number: usize) -> Pod {

@@ -1,27 +1,30 @@
-//! From pod to pod on one node: plain veths with routes, a bridge with iptables, and Skep, round by round in one run.
+//! From pod to pod, on one node and across nodes: plain veths with routes, a bridge with iptables, and Skep with routes and with a
+//! tunnel, round by round in one run; then Skep again with many policies on its pods.
 
-mod topology;
+mod cluster;
+mod peers;
+mod site;
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
-use std::process::Stdio;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use serde::Deserialize;
-use skep_testkit::{Process, wait_until};
+use serde_json::{Value, json};
 
-use self::topology::Pair;
+use self::cluster::Measured;
+use self::site::{Place, Site};
+use super::example;
 use super::row::Rows;
-use crate::build::{self, Profile};
-use crate::shell::{read, say};
+use crate::build::Profile;
+use crate::shell::say;
 use crate::{image, up};
 
-const ROUNDS: usize = 7;
+const ROUNDS: usize = 5;
 const FOR_MS: u64 = 1000;
-const PORT: u16 = 5001;
-const GRACE: Duration = Duration::from_secs(2);
-const WITHIN: Duration = Duration::from_secs(10);
+/// How many policies the second half has.
+const POLICIES: usize = 1000;
+/// How many pods and policies are known when the delay of a change of policy is measured.
+const KNOWN: [&str; 2] = ["10000", "1000"];
 /// Clock ticks in which the kernel counts time (`USER_HZ`).
 const TICKS_PER_SECOND: f64 = 100.0;
 
@@ -33,11 +36,8 @@ const KINDS: [(&str, &str, &str, f64); 4] = [
     ("udp", "udp_datagrams", "1/s", 1.0),
 ];
 
-#[derive(Deserialize)]
-struct Outcome {
-    units: u64,
-    seconds: f64,
-}
+/// What all others are held against.
+const BASE: &str = "plain-veth";
 
 /// One subject's samples of one kind, a round each.
 #[derive(Default)]
@@ -48,68 +48,64 @@ struct Samples {
 
 /// Lays all subjects out at once, so that every round meets the same machine.
 pub(crate) fn run(profile: Profile) -> Result<Rows> {
-    build::run(profile)?;
     up::stop_on_signals()?;
     let program = image::static_echo()?;
     say("lay out the subjects");
-    let subjects =
-        [("plain-veth", Pair::plain()?), ("bridge-iptables", Pair::bridge()?), ("skep-native", Pair::skep(profile)?)];
-    let mut servers = Vec::new();
-    for (name, pair) in &subjects {
-        let mut command = pair.on_server(&program);
-        command.args(["traffic-serve", "--port", &PORT.to_string()]).stdin(Stdio::null()).stdout(Stdio::null());
-        servers.push(Process::spawn(&mut command, GRACE)?);
-        wait_until(&format!("the server of {name}"), WITHIN, || Ok(traffic(pair, &program, "rr", 10).is_ok()))?;
-    }
-    let mut samples: Vec<Vec<Samples>> =
-        KINDS.iter().map(|_| subjects.iter().map(|_| Samples::default()).collect()).collect();
-    for round in 1..=ROUNDS {
-        say(&format!("round {round} of {ROUNDS}"));
-        for (kind, of_kind) in KINDS.iter().zip(&mut samples) {
-            // Each round begins with another, since the first may meet a colder machine.
-            for turn in 0..subjects.len() {
-                let index = (turn + round) % subjects.len();
-                ensure!(!up::stopping(), "interrupted");
-                let busy = busy_seconds()?;
-                let outcome = traffic(&subjects[index].1, &program, kind.0, FOR_MS)?;
-                let busy = busy_seconds()? - busy;
-                let units = outcome.units as f64;
-                of_kind[index].rate.push(units * kind.3 / outcome.seconds);
-                of_kind[index].cpu_ns_per_unit.push(busy * 1e9 / units.max(1.0));
-            }
-        }
-    }
-    drop(servers);
-    let names = subjects.each_ref().map(|(name, _)| *name);
+    let (plain, bridge) = (peers::plain(&program)?, peers::bridge(&program)?);
+    let native = Measured::start("native", &program, profile)?;
+    let vxlan = Measured::start("vxlan", &program, profile)?;
     let mut rows = Rows::default();
-    for ((_, metric, unit, _), of_kind) in KINDS.iter().zip(samples) {
-        report(&mut rows, &names, metric, unit, of_kind);
-    }
-    for (_, pair) in subjects {
-        pair.stop()?;
-    }
+    let skep = [("skep-native", &native.site), ("skep-vxlan", &vxlan.site)];
+    measure(&[(BASE, &plain), ("bridge-iptables", &bridge), skep[0], skep[1]], 0, &mut rows)?;
+    say(&format!("lay {POLICIES} policies"));
+    native.restrict(POLICIES)?;
+    vxlan.restrict(POLICIES)?;
+    measure(&[(BASE, &plain), skep[0], skep[1]], POLICIES, &mut rows)?;
+    drop((plain, bridge, native, vxlan));
+    say("the delay of a change of policy");
+    example::run("policy_change", &KNOWN, "skep", &mut rows)?;
     Ok(rows)
 }
 
-/// Rates, processor time, and the rate over that of the first subject, round by round.
-fn report(rows: &mut Rows, names: &[&str], metric: &str, unit: &'static str, of_kind: Vec<Samples>) {
-    let base: Vec<f64> = of_kind.first().map(|samples| samples.rate.clone()).unwrap_or_default();
-    for (name, samples) in names.iter().zip(of_kind) {
-        let ratio = samples.rate.iter().zip(&base).map(|(rate, base)| rate / base).collect();
-        rows.add(name, metric, unit, samples.rate);
-        rows.add(name, &format!("{metric}_cpu"), "ns", samples.cpu_ns_per_unit);
-        if *name != names[0] {
-            rows.add(name, &format!("{metric}_over_plain"), "ratio", ratio);
+/// All kinds of traffic of all subjects, from the client to both servers.
+fn measure(subjects: &[(&str, &Site)], policies: usize, rows: &mut Rows) -> Result<()> {
+    let mut samples: BTreeMap<(usize, usize, usize), Samples> = BTreeMap::new();
+    for round in 1..=ROUNDS {
+        say(&format!("round {round} of {ROUNDS}"));
+        for (kind, (word, _, _, factor)) in KINDS.iter().enumerate() {
+            for (place, at) in Place::ALL.into_iter().enumerate() {
+                // Each round begins with another, since the first may meet a colder machine.
+                for subject in (0..subjects.len()).map(|turn| (turn + round) % subjects.len()) {
+                    ensure!(!up::stopping(), "interrupted");
+                    let busy = busy_seconds()?;
+                    let outcome = subjects[subject].1.traffic(at, word, FOR_MS)?;
+                    let busy = busy_seconds()? - busy;
+                    let units = outcome.units as f64;
+                    let of = samples.entry((kind, place, subject)).or_default();
+                    of.rate.push(units * factor / outcome.seconds);
+                    of.cpu_ns_per_unit.push(busy * 1e9 / units.max(1.0));
+                }
+            }
         }
     }
-}
-
-fn traffic(pair: &Pair, program: &Path, kind: &str, for_ms: u64) -> Result<Outcome> {
-    let target = format!("{}:{PORT}", pair.server_address);
-    let mut command = pair.on_client(program);
-    command.args(["traffic", "--kind", kind, "--target", &target, "--for-ms", &for_ms.to_string()]);
-    let text = read(&mut command)?;
-    serde_json::from_str(text.trim()).with_context(|| format!("parse {text}"))
+    for ((kind, place, subject), of) in &samples {
+        let (_, metric, unit, _) = KINDS[*kind];
+        let name = subjects[*subject].0;
+        let settings: BTreeMap<String, Value> = [
+            ("place".to_owned(), json!(Place::ALL[*place].name())),
+            ("policies".to_owned(), json!(if name == BASE { 0 } else { policies })),
+        ]
+        .into();
+        rows.add_with(name, metric, unit, of.rate.clone(), settings.clone());
+        rows.add_with(name, &format!("{metric}_cpu"), "ns", of.cpu_ns_per_unit.clone(), settings.clone());
+        let base = &samples[&(*kind, *place, 0)].rate;
+        if name != BASE {
+            // Round by round, so that both sides met the same machine.
+            let ratio = of.rate.iter().zip(base).map(|(rate, base)| rate / base).collect();
+            rows.add_with(name, &format!("{metric}_over_plain"), "ratio", ratio, settings);
+        }
+    }
+    Ok(())
 }
 
 /// Seconds that all processors together were not idle, interrupts included.

@@ -53,13 +53,21 @@ impl Rows {
     /// Prints a table.
     pub(crate) fn print(&self) {
         println!(
-            "{:<16} {:<42} {:>6} {:>12} {:>12} {:>12} {:>6}",
-            "SUBJECT", "METRIC", "UNIT", "MEDIAN", "LOW", "HIGH", "N"
+            "{:<16} {:<42} {:>6} {:>12} {:>12} {:>12} {:>4}  {}",
+            "SUBJECT", "METRIC", "UNIT", "MEDIAN", "LOW", "HIGH", "N", "SETTINGS"
         );
         for row in &self.0 {
+            let settings: Vec<String> = row.settings.iter().map(|(name, value)| format!("{name}={value}")).collect();
             println!(
-                "{:<16} {:<42} {:>6} {:>12.3} {:>12.3} {:>12.3} {:>6}",
-                row.subject, row.metric, row.unit, row.median, row.low, row.high, row.n
+                "{:<16} {:<42} {:>6} {:>12.3} {:>12.3} {:>12.3} {:>4}  {}",
+                row.subject,
+                row.metric,
+                row.unit,
+                row.median,
+                row.low,
+                row.high,
+                row.n,
+                settings.join(" ")
             );
         }
     }

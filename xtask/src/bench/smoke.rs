@@ -11,7 +11,7 @@ use serde_json::{Deserializer, Value, json};
 use skep_testkit::cluster::Cluster;
 
 use super::row::Rows;
-use crate::build::{self, Profile};
+use crate::build::Profile;
 use crate::cluster::{self, manifest};
 use crate::demo::poll;
 use crate::shell::say;
@@ -24,7 +24,6 @@ const WITHIN: Duration = Duration::from_secs(120);
 
 /// Starts three clusters; measures the rest in the last.
 pub(crate) fn run(profile: Profile) -> Result<Rows> {
-    build::run(profile)?;
     up::stop_on_signals()?;
     let mut rows = Rows::default();
     let mut ready_ms = Vec::new();

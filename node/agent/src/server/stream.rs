@@ -28,22 +28,19 @@ pub(super) async fn exec(
     Path(names): Path<Names>,
     Query(query): Query<Pairs>,
     request: Request,
-) -> Response {
-    let opened = async {
-        let streams = Streams::of(&query)?;
-        let container_id = running(&site, &names).await?;
-        let exec = v1::ExecRequest {
-            container_id,
-            cmd: words(&query, "command"),
-            tty: streams.tty,
-            stdin: streams.stdin,
-            stdout: streams.stdout,
-            stderr: streams.stderr,
-        };
-        let answer = site.context.cri.exec(exec).await.map_err(runtime)?;
-        open(&site, &answer.url, Some(streams), request).await
+) -> Result<Response, Refusal> {
+    let streams = Streams::of(&query)?;
+    let container_id = running(&site, &names).await?;
+    let exec = v1::ExecRequest {
+        container_id,
+        cmd: words(&query, "command"),
+        tty: streams.tty,
+        stdin: streams.stdin,
+        stdout: streams.stdout,
+        stderr: streams.stderr,
     };
-    opened.await.unwrap_or_else(IntoResponse::into_response)
+    let answer = site.context.cri.exec(exec).await.map_err(runtime)?;
+    open(&site, &answer.url, Some(streams), request).await
 }
 
 pub(super) async fn attach(
@@ -51,26 +48,23 @@ pub(super) async fn attach(
     Path(names): Path<Names>,
     Query(query): Query<Pairs>,
     request: Request,
-) -> Response {
-    let opened = async {
-        let mut streams = Streams::of(&query)?;
-        let container_id = running(&site, &names).await?;
-        // Whether there is a terminal was decided when the container was made.
-        streams.tty = site.pods.find(name(&names, "namespace"), name(&names, "pod")).is_some_and(|pod| {
-            crate::pod::container(&pod, name(&names, "container")).is_some_and(|held| held.tty == Some(true))
-        });
-        streams.stderr &= !streams.tty;
-        let attach = v1::AttachRequest {
-            container_id,
-            stdin: streams.stdin,
-            tty: streams.tty,
-            stdout: streams.stdout,
-            stderr: streams.stderr,
-        };
-        let answer = site.context.cri.attach(attach).await.map_err(runtime)?;
-        open(&site, &answer.url, Some(streams), request).await
+) -> Result<Response, Refusal> {
+    let mut streams = Streams::of(&query)?;
+    let container_id = running(&site, &names).await?;
+    // Whether there is a terminal was decided when the container was made.
+    streams.tty = site.pods.find(name(&names, "namespace"), name(&names, "pod")).is_some_and(|pod| {
+        crate::pod::container(&pod, name(&names, "container")).is_some_and(|held| held.tty == Some(true))
+    });
+    streams.stderr &= !streams.tty;
+    let attach = v1::AttachRequest {
+        container_id,
+        stdin: streams.stdin,
+        tty: streams.tty,
+        stdout: streams.stdout,
+        stderr: streams.stderr,
     };
-    opened.await.unwrap_or_else(IntoResponse::into_response)
+    let answer = site.context.cri.attach(attach).await.map_err(runtime)?;
+    open(&site, &answer.url, Some(streams), request).await
 }
 
 pub(super) async fn port_forward(
@@ -78,19 +72,16 @@ pub(super) async fn port_forward(
     Path(names): Path<Names>,
     Query(query): Query<Pairs>,
     request: Request,
-) -> Response {
-    let opened = async {
-        let pod = pod(&site, &names)?;
-        let lists = words(&query, "port");
-        let ports = lists.iter().flat_map(|list| list.split(','));
-        let port = ports.map(|text| text.trim().parse().map_err(|_| bad(format!("invalid port {text:?}"))));
-        let port = port.collect::<Result<Vec<i32>, Refusal>>()?;
-        let pod_sandbox_id = sandbox(&site, &pod, &names).await?;
-        let forward = v1::PortForwardRequest { pod_sandbox_id, port };
-        let answer = site.context.cri.port_forward(forward).await.map_err(runtime)?;
-        open(&site, &answer.url, None, request).await
-    };
-    opened.await.unwrap_or_else(IntoResponse::into_response)
+) -> Result<Response, Refusal> {
+    let pod = pod(&site, &names)?;
+    let lists = words(&query, "port");
+    let ports = lists.iter().flat_map(|list| list.split(','));
+    let port = ports.map(|text| text.trim().parse().map_err(|_| bad(format!("invalid port {text:?}"))));
+    let port = port.collect::<Result<Vec<i32>, Refusal>>()?;
+    let pod_sandbox_id = sandbox(&site, &pod, &names).await?;
+    let forward = v1::PortForwardRequest { pod_sandbox_id, port };
+    let answer = site.context.cri.port_forward(forward).await.map_err(runtime)?;
+    open(&site, &answer.url, None, request).await
 }
 
 /// A command without streams; answers with what it wrote.
@@ -98,23 +89,20 @@ pub(super) async fn run(
     State(site): State<Site>,
     Path(names): Path<Names>,
     Query(query): Query<HashMap<String, String>>,
-) -> Response {
-    let ran = async {
-        let container_id = running(&site, &names).await?;
-        let command = query.get("cmd").map(String::as_str).unwrap_or_default();
-        let cmd: Vec<String> = command.split(' ').map(str::to_owned).collect();
-        let request = v1::ExecSyncRequest { container_id, cmd, timeout: 0 };
-        let answer = site.context.cri.exec_sync(request).await.map_err(runtime)?;
-        let output = [answer.stdout, answer.stderr].concat();
-        match answer.exit_code {
-            0 => Ok(Body::from(output).into_response()),
-            code => {
-                let text = String::from_utf8_lossy(&output);
-                Err((StatusCode::INTERNAL_SERVER_ERROR, format!("command '{command}' exited with {code}: {text}")))
-            }
+) -> Result<Response, Refusal> {
+    let container_id = running(&site, &names).await?;
+    let command = query.get("cmd").map(String::as_str).unwrap_or_default();
+    let cmd: Vec<String> = command.split(' ').map(str::to_owned).collect();
+    let request = v1::ExecSyncRequest { container_id, cmd, timeout: 0 };
+    let answer = site.context.cri.exec_sync(request).await.map_err(runtime)?;
+    let output = [answer.stdout, answer.stderr].concat();
+    match answer.exit_code {
+        0 => Ok(Body::from(output).into_response()),
+        code => {
+            let text = String::from_utf8_lossy(&output);
+            Err((StatusCode::INTERNAL_SERVER_ERROR, format!("command '{command}' exited with {code}: {text}")))
         }
-    };
-    ran.await.unwrap_or_else(|refusal: Refusal| refusal.into_response())
+    }
 }
 
 /// Which streams of a process are wanted.

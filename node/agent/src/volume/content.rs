@@ -39,15 +39,13 @@ pub(crate) fn payload(
     let mut files = Payload::new();
     if let Some(source) = &volume.config_map {
         let maker = Maker { files: &mut files, mode: source.default_mode };
-        maker.config_map(sources, &source.name, source.items.as_deref(), source.optional)?;
+        let (items, optional) = (source.items.as_deref(), source.optional);
+        maker.config_map(sources, &Source { name: &source.name, items, optional })?;
     } else if let Some(source) = &volume.secret {
         let name = source.secret_name.as_deref().unwrap_or_default();
-        Maker { files: &mut files, mode: source.default_mode }.secret(
-            sources,
-            name,
-            source.items.as_deref(),
-            source.optional,
-        )?;
+        let (items, optional) = (source.items.as_deref(), source.optional);
+        let maker = Maker { files: &mut files, mode: source.default_mode };
+        maker.secret(sources, &Source { name, items, optional })?;
     } else if let Some(source) = &volume.downward_api {
         let items = source.items.as_deref().unwrap_or_default();
         Maker { files: &mut files, mode: source.default_mode }.downward(pod, node, items)?;
@@ -58,6 +56,13 @@ pub(crate) fn payload(
         }
     }
     Ok(files)
+}
+
+/// A reference to an object of keys and bytes.
+struct Source<'a> {
+    name: &'a str,
+    items: Option<&'a [KeyToPath]>,
+    optional: Option<bool>,
 }
 
 struct Maker<'a> {
@@ -71,15 +76,23 @@ impl Maker<'_> {
         self.files.insert(path.to_owned(), Entry { bytes, mode, user: None });
     }
 
-    fn keys(
-        mut self,
-        kind: &str,
-        data: &BTreeMap<String, Vec<u8>>,
-        items: Option<&[KeyToPath]>,
-        optional: bool,
-    ) -> Result<(), String> {
-        let Some(items) = items.filter(|items| !items.is_empty()) else {
-            data.iter().for_each(|(key, bytes)| self.add(key, bytes.clone(), None));
+    fn config_map(mut self, sources: &Sources, source: &Source) -> Result<(), String> {
+        let object = sources.config_maps.get(source.name).and_then(Option::as_ref);
+        self.keys("configmap", object.map(config_map_data), source)
+    }
+
+    fn secret(mut self, sources: &Sources, source: &Source) -> Result<(), String> {
+        let object = sources.secrets.get(source.name).and_then(Option::as_ref);
+        self.keys("secret", object.map(secret_data), source)
+    }
+
+    fn keys(&mut self, kind: &str, data: Option<BTreeMap<String, Vec<u8>>>, source: &Source) -> Result<(), String> {
+        let optional = source.optional == Some(true);
+        let Some(data) = data else {
+            return if optional { Ok(()) } else { Err(format!("{kind} \"{}\" not found", source.name)) };
+        };
+        let Some(items) = source.items.filter(|items| !items.is_empty()) else {
+            data.into_iter().for_each(|(key, bytes)| self.add(&key, bytes, None));
             return Ok(());
         };
         for item in items {
@@ -90,36 +103,6 @@ impl Maker<'_> {
             }
         }
         Ok(())
-    }
-
-    fn config_map(
-        self,
-        sources: &Sources,
-        name: &str,
-        items: Option<&[KeyToPath]>,
-        optional: Option<bool>,
-    ) -> Result<(), String> {
-        let optional = optional == Some(true);
-        match sources.config_maps.get(name).and_then(Option::as_ref) {
-            Some(object) => self.keys("configmap", &config_map_data(object), items, optional),
-            None if optional => Ok(()),
-            None => Err(format!("configmap \"{name}\" not found")),
-        }
-    }
-
-    fn secret(
-        self,
-        sources: &Sources,
-        name: &str,
-        items: Option<&[KeyToPath]>,
-        optional: Option<bool>,
-    ) -> Result<(), String> {
-        let optional = optional == Some(true);
-        match sources.secrets.get(name).and_then(Option::as_ref) {
-            Some(object) => self.keys("secret", &secret_data(object), items, optional),
-            None if optional => Ok(()),
-            None => Err(format!("secret \"{name}\" not found")),
-        }
     }
 
     fn downward(&mut self, pod: &Pod, node: &Node, items: &[DownwardAPIVolumeFile]) -> Result<(), String> {
@@ -146,9 +129,11 @@ impl Maker<'_> {
         projection: &VolumeProjection,
     ) -> Result<(), String> {
         if let Some(source) = &projection.config_map {
-            self.config_map(sources, &source.name, source.items.as_deref(), source.optional)
+            let (items, optional) = (source.items.as_deref(), source.optional);
+            self.config_map(sources, &Source { name: &source.name, items, optional })
         } else if let Some(source) = &projection.secret {
-            self.secret(sources, &source.name, source.items.as_deref(), source.optional)
+            let (items, optional) = (source.items.as_deref(), source.optional);
+            self.secret(sources, &Source { name: &source.name, items, optional })
         } else if let Some(source) = &projection.downward_api {
             self.downward(pod, node, source.items.as_deref().unwrap_or_default())
         } else if let Some(source) = &projection.service_account_token {

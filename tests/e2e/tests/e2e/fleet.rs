@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 use std::process::Output;
 
 use anyhow::{Context as _, Result, ensure};
 use skep_e2e::{TestFleet, WITHIN};
 use skep_testkit::fleet::{Family, Options};
 use skep_testkit::wait_until;
+use tempfile::NamedTempFile;
 
 /// A pod of the test server on a node, in the Service `echo`.
 fn echo(name: &str, node: &str, more: &str) -> String {
@@ -29,6 +31,18 @@ fn wget(test: &TestFleet, node: &str, url: &str) -> Result<String> {
         .output()?;
     ensure!(output.status.success(), "wget {url} on {node}: {}", String::from_utf8_lossy(&output.stderr));
     Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+}
+
+/// The test server's archive under a name of the same length that no node knows yet.
+fn renamed_archive(name: &str) -> Result<NamedTempFile> {
+    let folder = std::env::var_os("SKEP_IMAGES").context("SKEP_IMAGES is not set: run ./x test")?;
+    let mut bytes = fs::read(Path::new(&folder).join("skep-echo-v2.tar"))?;
+    let at =
+        bytes.windows(name.len()).position(|held| held == b"skep-echo:v2").context("the archive has another name")?;
+    bytes[at..at + name.len()].copy_from_slice(name.as_bytes());
+    let file = NamedTempFile::new()?;
+    fs::write(file.path(), bytes)?;
+    Ok(file)
 }
 
 fn pod_ip(test: &TestFleet, pod: &str) -> Result<String> {
@@ -85,6 +99,13 @@ fn pods_of_two_nodes_reach_each_other() -> Result<()> {
     test.apply(&echo("echo-host", &two, "hostNetwork: true"))?;
     wait_ready(&test, &["echo-host"])?;
     assert_eq!(pod_ip(&test, "echo-host")?, test.fleet.address(&two)?.to_string());
+
+    // An image that comes later, on every node.
+    let archive = renamed_archive("skep-echo:v9")?;
+    test.fleet.load_image(archive.path())?;
+    let later = [echo("later-one", &one, ""), echo("later-two", &two, "")].concat();
+    test.apply(&later.replace("skep-echo:v1", "skep-echo:v9"))?;
+    wait_ready(&test, &["later-one", "later-two"])?;
 
     test.fleet.cut(&one, &two)?;
     assert!(wget(&test, &one, &url).is_err(), "a cut link carries nothing");

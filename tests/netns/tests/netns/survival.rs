@@ -166,22 +166,68 @@ fn detaching_leaves_nothing() {
     detach_all(world.pin_dir()).unwrap();
 }
 
-#[test]
-fn tables_that_are_too_small_refuse_before_they_are_full() {
-    let mut world = World::new(1);
+/// A world whose service tables begin this small.
+fn small(pods: u8, services: u32, backends: u32) -> World {
+    let mut world = World::new(pods);
     world.datapath = None;
     detach_all(world.pin_dir()).unwrap();
     let mut options = world.options();
-    options.sizes.backends = 3;
-    let datapath = world.node.enter(|| Datapath::open(&options)).unwrap().unwrap();
-    let four: Vec<_> = (1..=4).map(|port| skep_netns::backend(world.pods[0].address, port)).collect();
-    let change = service("web", Protocol::Tcp, &[cluster_ip(*VIP.ip(), 80)], &four);
-    let error = datapath.apply_services(&[change]).unwrap_err();
-    assert!(matches!(&error, Error::Full(full) if (full.capacity, full.needed) == (3, 4)), "{error}");
+    (options.sizes.services, options.sizes.backends) = (services, backends);
+    world.datapath = Some(world.node.enter(|| Datapath::open(&options)).unwrap().unwrap());
+    world
+}
+
+fn size_of(world: &World, map: &str) -> u32 {
+    let rows = world.datapath().inspect().maps().unwrap();
+    rows.iter().find(|row| row.name == map).unwrap().max_entries
+}
+
+#[test]
+fn rows_are_used_again_before_a_table_grows() {
+    let world = small(1, 16, 3);
     // Three rows can be replaced for ever, each time after a grace period.
     for turn in 0..5u16 {
         let some: Vec<_> = (1..=2).map(|port| skep_netns::backend(world.pods[0].address, turn * 10 + port)).collect();
         let change = service("web", Protocol::Tcp, &[cluster_ip(*VIP.ip(), 80)], &some[..1 + usize::from(turn % 2)]);
-        datapath.apply_services(&[change]).unwrap();
+        world.datapath().apply_services(&[change]).unwrap();
     }
+    assert_eq!(size_of(&world, "BACKENDS"), 3);
+}
+
+#[test]
+fn tables_grow_under_load_and_fail_no_connection() {
+    let mut world = small(2, 4, 4);
+    world.datapath().apply_services(&[web(&world, 0..2)]).unwrap();
+    let (_, _, mut stream) = call_tcp(&world.pods[0].netns, VIP).unwrap();
+    let many: Vec<Change> = (0..40u8)
+        .map(|number| {
+            let frontend = cluster_ip(Ipv4Addr::new(10, 96, 1, number), 80);
+            service(&format!("s{number}"), Protocol::Tcp, &[frontend], &world.backends())
+        })
+        .collect();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let caller = scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                call_tcp(&world.pods[0].netns, VIP).unwrap();
+            }
+        });
+        world.datapath().apply_services(&many).unwrap();
+        done.store(true, Ordering::Relaxed);
+        caller.join().unwrap();
+    });
+    assert!(size_of(&world, "SVC") >= 41 && size_of(&world, "BACKENDS") >= 82);
+    stream.write_all(b"ping").unwrap();
+    stream.read_exact(&mut [0; 4]).unwrap();
+    let last = SocketAddrV4::new(Ipv4Addr::new(10, 96, 1, 39), 80);
+    call_tcp(&world.pods[1].netns, last).unwrap();
+
+    // The larger ones are what the next daemon finds.
+    world.datapath = None;
+    world.open().unwrap();
+    assert!(size_of(&world, "SVC") >= 41);
+    let all: Vec<&ServiceSpec> = many.iter().map(spec).collect();
+    let web = web(&world, 0..2);
+    let all = all.into_iter().chain([spec(&web)]);
+    assert_eq!(world.datapath().sync_services(all).unwrap().ops, 0);
 }
