@@ -48,6 +48,15 @@ impl Output {
 
     /// The first form that the client accepts and the server has.
     pub(crate) fn of(headers: &HeaderMap, query: &Query) -> Result<Self, ApiError> {
+        Self::among(headers, query, |_| true)
+    }
+
+    /// The same for what is answered and not stored, which has no table and no metadata of its own.
+    pub(crate) fn of_answer(headers: &HeaderMap, query: &Query) -> Result<Self, ApiError> {
+        Self::among(headers, query, |form| form == Form::Object)
+    }
+
+    fn among(headers: &HeaderMap, query: &Query, has: impl Fn(Form) -> bool) -> Result<Self, ApiError> {
         let accept: Vec<&str> = headers.get_all(header::ACCEPT).iter().filter_map(|v| v.to_str().ok()).collect();
         let accept = accept.join(",");
         let (pretty, gzip) = (pretty(headers, query), takes_gzip(headers));
@@ -56,7 +65,8 @@ impl Output {
         }
         accept
             .split(',')
-            .find_map(clause)
+            .filter_map(clause)
+            .find(|(form, _)| has(*form))
             .map(|(form, yaml)| Self { form, yaml, pretty, gzip })
             .ok_or_else(|| ApiError::not_acceptable(OFFERED))
     }

@@ -23,6 +23,7 @@ use crate::authz::{Authorizer, Decision, missing_text};
 use crate::call::Call;
 use crate::form;
 use crate::input;
+use crate::negotiate::Output;
 use crate::path::{ResourcePath, Verb};
 use crate::resource::Context;
 use crate::response::Body;
@@ -83,6 +84,7 @@ pub(crate) async fn handle(
         return Err(ApiError::method_not_allowed());
     }
     call.query.dry_run()?;
+    let output = Output::of_answer(&call.headers, &call.query)?;
     let validation = call.query.field_validation()?;
     let parsed = input::parse(&call.headers, &input::read(call.body).await?)?;
     let (mut object, warnings) = input::decode(served, parsed, validation)?;
@@ -93,7 +95,7 @@ pub(crate) async fn handle(
     refuse_fields(served, &name, &served.strategy.validate(&*object))?;
     answer(context, &call.identity, &mut *object).await?;
     call.warnings.extend(warnings);
-    Ok(form::render(StatusCode::CREATED, &object.to_value(), call.output))
+    Ok(form::render(StatusCode::CREATED, &object.to_value(), output))
 }
 
 fn user_info(who: &Identity) -> UserInfo {

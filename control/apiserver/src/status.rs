@@ -197,13 +197,9 @@ impl ApiError {
     }
 
     /// A patch that cannot be applied to the object as it is.
-    pub(crate) fn unprocessable_patch(why: &str) -> Self {
+    pub(crate) fn unprocessable_patch() -> Self {
         let message = "the server rejected our request due to an error in our request";
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", message).causes(vec![cause(
-            "UnexpectedServerResponse",
-            why,
-            None,
-        )])
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", message)
     }
 
     pub(crate) fn too_many_requests() -> Self {

@@ -11,6 +11,8 @@ mod apply;
 mod certificates;
 #[path = "api/conflict.rs"]
 mod conflict;
+#[path = "api/conformance.rs"]
+mod conformance;
 #[path = "api/custom.rs"]
 mod custom;
 #[path = "api/custom_fields.rs"]

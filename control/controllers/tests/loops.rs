@@ -12,7 +12,7 @@ use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Namespace, Node, Pod, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
-use kube::{Api, Client};
+use kube::{Api, Client, Resource as _};
 use serde_json::{from_value, json};
 
 use cluster::{Cluster, eventually};
@@ -44,6 +44,7 @@ async fn rolled_out(client: &Client, namespace: &str) {
     .await;
 }
 
+/// `[sig-api-machinery] Garbage collector should delete RS created by deployment when not orphaning`
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deployment_lives_and_goes() {
     let cluster = Cluster::start().await;
@@ -93,6 +94,9 @@ async fn a_deployment_lives_and_goes() {
     cluster.stop().await;
 }
 
+/// `[sig-auth] ServiceAccounts should guarantee kube-root-ca.crt exist in any namespace`,
+/// `[sig-api-machinery] Namespaces [Serial] should ensure that all pods are removed when a namespace is deleted`,
+/// `[sig-api-machinery] Namespaces [Serial] should ensure that all services are removed when a namespace is deleted`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_namespace_is_furnished_and_emptied() {
     let cluster = Cluster::start().await;
@@ -107,11 +111,31 @@ async fn a_namespace_is_furnished_and_emptied() {
             && config_maps.get_opt("kube-root-ca.crt").await.unwrap().is_some()
     })
     .await;
+    let intact = async |what: &str| {
+        eventually(what, async || {
+            let map = config_maps.get_opt("kube-root-ca.crt").await.unwrap().and_then(|map| map.data);
+            map.is_some_and(|data| data["ca.crt"] == "a certificate")
+        })
+        .await;
+    };
+    config_maps.delete("kube-root-ca.crt", &DeleteParams::default()).await.unwrap();
+    intact("the certificate is there again").await;
+    let other = Patch::Merge(json!({"data": {"ca.crt": "another"}}));
+    config_maps.patch("kube-root-ca.crt", &PatchParams::default(), &other).await.unwrap();
+    intact("the certificate is the right one again").await;
+
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), "shop");
     deployments.create(&PostParams::default(), &deployment("one")).await.unwrap();
+    let services: Api<Service> = Api::namespaced(client.clone(), "shop");
+    let service = from_value(json!({"metadata": {"name": "web"}, "spec": {"ports": [{"port": 80}]}})).unwrap();
+    services.create(&PostParams::default(), &service).await.unwrap();
     rolled_out(&client, "shop").await;
     namespaces.delete("shop", &DeleteParams::default()).await.unwrap();
     eventually("the namespace is gone", async || namespaces.get_opt("shop").await.unwrap().is_none()).await;
+    namespaces.create(&PostParams::default(), &namespace).await.unwrap();
+    let pods: Api<Pod> = Api::namespaced(client.clone(), "shop");
+    assert!(pods.list(&ListParams::default()).await.unwrap().items.is_empty());
+    assert!(services.list(&ListParams::default()).await.unwrap().items.is_empty());
     cluster.stop().await;
 }
 
@@ -126,6 +150,64 @@ async fn a_foreground_deletion_ends_after_its_dependents() {
     deployments.delete("web", &DeleteParams::foreground()).await.unwrap();
     eventually("the Deployment is gone", async || deployments.get_opt("web").await.unwrap().is_none()).await;
     assert!(pods.list(&ListParams::default()).await.unwrap().items.is_empty());
+    cluster.stop().await;
+}
+
+/// `[sig-api-machinery] Garbage collector should orphan RS created by deployment when deleteOptions.PropagationPolicy is Orphan`
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn orphans_stay_and_have_no_owner() {
+    let cluster = Cluster::start().await;
+    let client = cluster.client();
+    let deployments: Api<Deployment> = Api::namespaced(client.clone(), "default");
+    let sets: Api<ReplicaSet> = Api::namespaced(client.clone(), "default");
+    deployments.create(&PostParams::default(), &deployment("one")).await.unwrap();
+    rolled_out(&client, "default").await;
+    deployments.delete("web", &DeleteParams::orphan()).await.unwrap();
+    eventually("the Deployment is gone", async || deployments.get_opt("web").await.unwrap().is_none()).await;
+    let left = sets.list(&ListParams::default()).await.unwrap().items;
+    assert_eq!(left.len(), 1);
+    assert_eq!(left[0].metadata.owner_references, None);
+    cluster.stop().await;
+}
+
+/// An object of these owners, which wait for it when they are deleted in the foreground.
+async fn owned(maps: &Api<ConfigMap>, name: &str, owners: &[&ConfigMap]) -> ConfigMap {
+    let owners: Vec<_> = owners.iter().map(|owner| owner.owner_ref(&()).unwrap()).collect();
+    let mut object: ConfigMap = from_value(json!({"metadata": {"name": name, "ownerReferences": owners}})).unwrap();
+    for owner in object.metadata.owner_references.iter_mut().flatten() {
+        owner.block_owner_deletion = Some(true);
+    }
+    maps.create(&PostParams::default(), &object).await.unwrap()
+}
+
+/// `[sig-api-machinery] Garbage collector should not be blocked by dependency circle`,
+/// `[sig-api-machinery] Garbage collector should not delete dependents that have both valid owner and owner that's waiting for
+/// dependents to be deleted`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn owners_in_a_circle_go_and_other_owners_hold() {
+    let cluster = Cluster::start().await;
+    let maps: Api<ConfigMap> = Api::namespaced(cluster.client(), "default");
+    let a = owned(&maps, "a", &[]).await;
+    let b = owned(&maps, "b", &[&a]).await;
+    let c = owned(&maps, "c", &[&b]).await;
+    let owner = json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "c", "uid": c.metadata.uid, "blockOwnerDeletion": true}]);
+    let circle = Patch::Merge(json!({"metadata": {"ownerReferences": owner}}));
+    maps.patch("a", &PatchParams::default(), &circle).await.unwrap();
+    maps.delete("a", &DeleteParams::foreground()).await.unwrap();
+    eventually("the circle is gone", async || {
+        let left = maps.list(&ListParams::default()).await.unwrap().items;
+        !left.iter().any(|map| matches!(map.metadata.name.as_deref(), Some("a" | "b" | "c")))
+    })
+    .await;
+
+    let [going, staying] = [owned(&maps, "going", &[]).await, owned(&maps, "staying", &[]).await];
+    owned(&maps, "ones", &[&going]).await;
+    owned(&maps, "boths", &[&going, &staying]).await;
+    maps.delete("going", &DeleteParams::foreground()).await.unwrap();
+    eventually("the owner is gone", async || maps.get_opt("going").await.unwrap().is_none()).await;
+    assert!(maps.get_opt("ones").await.unwrap().is_none());
+    let owners = maps.get("boths").await.unwrap().metadata.owner_references.unwrap_or_default();
+    assert_eq!(owners.iter().map(|owner| owner.name.as_str()).collect::<Vec<_>>(), ["staying"]);
     cluster.stop().await;
 }
 

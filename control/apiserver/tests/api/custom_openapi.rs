@@ -31,8 +31,8 @@ fn sized() -> Value {
 }
 
 /// `[sig-api-machinery] CustomResourcePublishOpenAPI [Privileged:ClusterAdmin] works for CRD with validation schema`,
-/// `… works for multiple CRDs of same group and version but different kinds`, `… works for multiple CRDs of different
-/// groups`
+/// `[sig-api-machinery] CustomResourcePublishOpenAPI [Privileged:ClusterAdmin] works for multiple CRDs of same group and version but different kinds`,
+/// `[sig-api-machinery] CustomResourcePublishOpenAPI [Privileged:ClusterAdmin] works for multiple CRDs of different groups`
 #[tokio::test]
 async fn schemas_are_published_beside_each_other() {
     let server = Server::start().await;
@@ -59,8 +59,8 @@ async fn schemas_are_published_beside_each_other() {
     }
 }
 
-/// `[sig-api-machinery] CustomResourcePublishOpenAPI [Privileged:ClusterAdmin] works for CRD preserving unknown fields at
-/// the schema root`, `… works for CRD preserving unknown fields in an embedded object`
+/// `[sig-api-machinery] CustomResourcePublishOpenAPI [Privileged:ClusterAdmin] works for CRD preserving unknown fields at the schema root`,
+/// `[sig-api-machinery] CustomResourcePublishOpenAPI [Privileged:ClusterAdmin] works for CRD preserving unknown fields in an embedded object`
 #[tokio::test]
 async fn what_keeps_unknown_fields_says_so() {
     let server = Server::start().await;
@@ -75,9 +75,9 @@ async fn what_keeps_unknown_fields_says_so() {
     assert_eq!(v3.unwrap()["properties"]["spec"]["x-kubernetes-embedded-resource"], true);
 }
 
-/// `[sig-api-machinery] CustomResourcePublishOpenAPI [Privileged:ClusterAdmin] works for multiple CRDs of same group but
-/// different versions`, `… updates the published spec when one version gets renamed`, `… removes definition from spec
-/// when one version gets changed to not be served`
+/// `[sig-api-machinery] CustomResourcePublishOpenAPI [Privileged:ClusterAdmin] works for multiple CRDs of same group but different versions`,
+/// `[sig-api-machinery] CustomResourcePublishOpenAPI [Privileged:ClusterAdmin] updates the published spec when one version gets renamed`,
+/// `[sig-api-machinery] CustomResourcePublishOpenAPI [Privileged:ClusterAdmin] removes definition from spec when one version gets changed to not be served`
 #[tokio::test]
 async fn versions_come_change_names_and_go() {
     let server = Server::start().await;

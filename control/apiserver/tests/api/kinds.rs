@@ -15,7 +15,7 @@ fn template(restart: &str) -> Value {
 }
 
 /// The path of a collection, the kind, and the least that an object must have.
-fn samples() -> Vec<(&'static str, &'static str, Value)> {
+pub(crate) fn samples() -> Vec<(&'static str, &'static str, Value)> {
     let selector = json!({"matchLabels": {"app": "a"}});
     let claim = json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}});
     let rule = json!({"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]});
@@ -115,7 +115,7 @@ fn samples() -> Vec<(&'static str, &'static str, Value)> {
     ]
 }
 
-fn group_version(path: &str) -> String {
+pub(crate) fn group_version(path: &str) -> String {
     let parts: Vec<&str> = path.split('/').collect();
     if parts[1] == "api" { parts[2].to_owned() } else { format!("{}/{}", parts[2], parts[3]) }
 }

@@ -56,6 +56,31 @@ async fn an_object_is_created_replaced_and_deleted() {
     assert_eq!(read["status"]["phase"], "Active", "a dry run");
 }
 
+/// Of every kind that discovery names and clients have compiled types for.
+#[tokio::test]
+async fn every_kind_has_a_form() {
+    let server = Server::start().await;
+    let (_, groups) = server.json("GET", "/apis", &Value::Null).await;
+    let versions = groups["groups"].as_array().unwrap().iter().flat_map(|group| group["versions"].as_array().unwrap());
+    let mut versions: Vec<&str> = versions.map(|version| version["groupVersion"].as_str().unwrap()).collect();
+    versions.push("v1");
+    for version in versions {
+        let path = if version == "v1" { "/api/v1".to_owned() } else { format!("/apis/{version}") };
+        let (_, list) = server.json("GET", &path, &Value::Null).await;
+        for resource in list["resources"].as_array().unwrap() {
+            let (name, kind) = (resource["name"].as_str().unwrap(), resource["kind"].as_str().unwrap());
+            // Definitions have schemas without end; their clients send JSON.
+            if name.contains('/') || kind == "CustomResourceDefinition" {
+                continue;
+            }
+            let scope = if resource["namespaced"] == true { "/namespaces/default" } else { "" };
+            let (_, status) = send(&server, "POST", &format!("{path}{scope}/{name}"), &body(version, kind, "")).await;
+            let message = status["message"].as_str().unwrap_or_default();
+            assert!(!message.contains("no kind"), "{version} {kind}: {message}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn what_is_wrong_with_a_body_is_said() {
     let server = Server::start().await;

@@ -199,7 +199,8 @@ async fn a_token_opens_the_api_and_others_can_check_it() {
     serving.await.unwrap();
 }
 
-/// `[sig-auth] ServiceAccounts should run through the lifecycle of a ServiceAccount` and `… should update a ServiceAccount`
+/// `[sig-auth] ServiceAccounts should run through the lifecycle of a ServiceAccount` and
+/// `[sig-auth] ServiceAccounts should update a ServiceAccount`
 #[tokio::test]
 async fn accounts_are_changed_listed_and_deleted() {
     use futures::StreamExt;
