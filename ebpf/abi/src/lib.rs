@@ -40,7 +40,7 @@ pub use nat::{NAT_FORWARD, NAT_REVERSE, NatFlow, NatKey};
 pub use net::{Be16, Ip4, PROTO_ICMP, PROTO_ICMPV6, PROTO_SCTP, PROTO_TCP, PROTO_UDP};
 pub use origin::{Origin, SockOrigin, UdpOriginKey};
 pub use policy::{
-    BlockPrefix, EP_EGRESS, EP_INGRESS, FragmentKey, FragmentPorts, PEER_ANY_POD, PEER_ANYONE, POLICY_ALLOW,
+    BlockPrefix, EP_EGRESS, EP_INGRESS, FRAGMENT_POLICED, FRAGMENT_TRANSLATED, FragmentKey, FragmentPorts, PEER_ANY_POD, PEER_ANYONE, POLICY_ALLOW,
     POLICY_BITS, POLICY_BITS_PEER, POLICY_BITS_PROTO, POLICY_DENY, POLICY_EGRESS, POLICY_INGRESS, Peer, PolicyEpoch,
     PolicyKey, PolicyPrefix, PolicyRow,
 };

@@ -7,7 +7,7 @@ use crate::{
 };
 
 /// Raised with every change of a layout or of a meaning in this crate.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 
 /// `BPF_F_NO_PREALLOC`.
 pub const F_NO_PREALLOC: u32 = 1;

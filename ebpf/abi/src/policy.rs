@@ -97,6 +97,11 @@ pub struct PolicyEpoch {
     pub generation: u32,
 }
 
+/// Reader of [`FragmentKey::by`]: policy, which sees the packet as it came.
+pub const FRAGMENT_POLICED: u8 = 0;
+/// Reader of [`FragmentKey::by`]: translation, to which an echo has one port.
+pub const FRAGMENT_TRANSLATED: u8 = 1;
+
 /// Key of `FRAGMENTS`: what the fragments of a datagram have in common.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -109,8 +114,10 @@ pub struct FragmentKey {
     pub id: u32,
     /// IANA protocol number.
     pub proto: u8,
+    /// `FRAGMENT_*`: for whom the ports are kept.
+    pub by: u8,
     /// Zero.
-    pub pad: [u8; 3],
+    pub pad: [u8; 2],
 }
 
 /// Value of `FRAGMENTS`: what only the first one says.

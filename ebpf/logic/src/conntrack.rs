@@ -50,6 +50,14 @@ pub trait Flows {
     fn share(&self, owner: u32) -> u32;
     /// One more of them, or one less.
     fn count_share(&self, owner: u32, more: bool);
+    /// [`keep`]; tables may bring it as a function that is checked by itself.
+    #[inline(always)]
+    fn keep(&self, key: &CtKey, was: &Held, ct: &Ct)
+    where
+        Self: Sized,
+    {
+        keep(self, key, was, ct);
+    }
 }
 
 /// Seconds of silence after which an entry is worth nothing.
@@ -119,8 +127,8 @@ pub(crate) const fn is_from_origin(flags: u32, from_low: bool) -> bool {
 
 /// Puts an entry where it belongs. It always finds a place: beyond its owner's share, or where `CT` is full, it stays among those that
 /// a flood may evict.
-#[inline(never)]
-pub(crate) fn keep<F: Flows>(flows: &F, key: &CtKey, was: &Held, ct: &Ct) {
+#[inline(always)]
+pub fn keep<F: Flows>(flows: &F, key: &CtKey, was: &Held, ct: &Ct) {
     let settled = is_settled(ct.flags);
     match was.place {
         Place::Settled if settled => flows.overwrite(Place::Settled, key, ct),

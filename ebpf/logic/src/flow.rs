@@ -1,8 +1,10 @@
 //! What a packet says of its flow.
 
-use skep_abi::{Be16, CtKey, FragmentKey, Ip, Ip4, PROTO_ICMP, PROTO_ICMPV6, PROTO_SCTP, PROTO_TCP, PROTO_UDP};
+use skep_abi::{
+    Be16, CtKey, FRAGMENT_POLICED, FragmentKey, Ip, Ip4, PROTO_ICMP, PROTO_ICMPV6, PROTO_SCTP, PROTO_TCP, PROTO_UDP,
+};
 
-use crate::packet::{Frame, Malformed, Packet, TCP_ACK, TCP_SYN};
+use crate::packet::{Chain, Frame, Malformed, Packet, Part, TCP_ACK, TCP_SYN, follow};
 
 /// FIN in TCP's flags.
 pub(crate) const TCP_FIN: u8 = 0x01;
@@ -19,17 +21,6 @@ const ICMP_PARAMETER: u8 = 12;
 /// Types of ICMPv6 below this one report errors (RFC 4443, 2.1).
 const ICMPV6_ECHO: u8 = 128;
 const ICMPV6_ECHO_REPLY: u8 = 129;
-
-/// Which part of a datagram a packet is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// All of it.
-    Whole,
-    /// The first fragment.
-    First,
-    /// A later fragment, which has no ports.
-    Later,
-}
 
 /// A packet's flow, as the packet travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,31 +46,24 @@ pub struct Flow {
 }
 
 impl Flow {
-    /// Of a packet. A fragment of IPv6 counts as a later one, whichever it is.
+    /// Of a packet.
     ///
     /// # Errors
     /// The transport header is cut short.
     #[inline(always)]
     pub fn of<P: Packet + ?Sized>(packet: &P, frame: &Frame) -> Result<Self, Malformed> {
-        let raw = &frame.raw;
-        let word = u16::from_be_bytes([raw[20], raw[21]]);
-        let part = match (frame.ip.fragment, frame.ip.v4, word & FRAGMENT_OFFSET) {
-            (false, _, _) => Part::Whole,
-            (true, true, 0) => Part::First,
-            (true, _, _) => Part::Later,
-        };
         let mut flow = Self {
             src: frame.ip.src,
             dst: frame.ip.dst,
-            id: u32::from(u16::from_be_bytes([raw[18], raw[19]])),
+            id: frame.ip.id,
             src_port: Be16::new(0),
             dst_port: Be16::new(0),
             proto: frame.ip.proto,
             tcp_flags: 0,
             reports: false,
-            part,
+            part: frame.ip.part,
         };
-        if part != Part::Later {
+        if flow.part != Part::Later {
             flow.read_transport(packet, frame.ip.l4)?;
         }
         Ok(flow)
@@ -119,27 +103,32 @@ impl Flow {
         if v4 { Self::reported_v4(packet, l4 + 8) } else { Self::reported_v6(packet, l4 + 8) }
     }
 
-    /// An IPv6 packet without extension headers.
     #[inline(always)]
     fn reported_v6<P: Packet + ?Sized>(packet: &P, at: usize) -> Option<Self> {
-        let [_, _, _, _, _, _, proto, _] = packet.load::<8>(at)?;
+        let [proto] = packet.load::<1>(at + 6)?;
+        let mut chain = Chain { proto, at: at + 40, part: Part::Whole, id: 0 };
+        follow(packet, &mut chain).ok()?;
         let mut flow = Self {
             src: Ip(packet.load::<16>(at + 8)?),
             dst: Ip(packet.load::<16>(at + 24)?),
             id: 0,
             src_port: Be16::new(0),
             dst_port: Be16::new(0),
-            proto,
+            proto: chain.proto,
             tcp_flags: 0,
             reports: false,
             part: Part::Whole,
         };
-        let [a, b, c, d] = packet.load::<4>(at + 40)?;
-        if has_ports(proto) {
+        // A later fragment has no ports to tell, and an address of the other family is nobody's here.
+        if chain.part == Part::Later || flow.src.is_v4() || flow.dst.is_v4() {
+            return None;
+        }
+        let [a, b, c, d] = packet.load::<4>(chain.at)?;
+        if has_ports(flow.proto) {
             flow.src_port = Be16::from_bytes([a, b]);
             flow.dst_port = Be16::from_bytes([c, d]);
-        } else if proto == PROTO_ICMPV6 {
-            let [a, b] = packet.load::<2>(at + 44)?;
+        } else if flow.proto == PROTO_ICMPV6 {
+            let [a, b] = packet.load::<2>(chain.at + 4)?;
             flow.src_port = Be16::from_bytes([a, b]);
             flow.dst_port = flow.src_port;
         }
@@ -192,7 +181,7 @@ impl Flow {
     /// What its fragments have in common.
     #[inline(always)]
     pub fn fragment_key(&self) -> FragmentKey {
-        FragmentKey { src: self.src, dst: self.dst, id: self.id, proto: self.proto, pad: [0; 3] }
+        FragmentKey { src: self.src, dst: self.dst, id: self.id, proto: self.proto, by: FRAGMENT_POLICED, pad: [0; 2] }
     }
 
     /// Whether it asks for a new connection.

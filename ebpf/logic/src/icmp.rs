@@ -4,7 +4,7 @@
 use skep_abi::{Be16, Ip, Ip4, PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP};
 
 use crate::Malformed;
-use crate::packet::{IpHeader, Packet, opens_flow};
+use crate::packet::{Chain, IpHeader, Packet, Part, follow, opens_flow};
 
 /// Bytes of an ICMP header, before an error's packet.
 const HEADER_LEN: usize = 8;
@@ -61,13 +61,13 @@ const fn kind(v4: bool, icmp_type: u8) -> Kind {
     }
 }
 
-/// Both ends of a TCP or UDP packet or of an echo; `None` for all else, and for fragments.
+/// Both ends of a TCP or UDP packet or of an echo, or of the first part of one; `None` for all else.
 ///
 /// # Errors
 /// The transport header is cut short.
 #[inline(always)]
 pub fn ends<P: Packet + ?Sized>(packet: &P, ip: &IpHeader) -> Result<Option<Ends>, Malformed> {
-    if ip.fragment {
+    if ip.part == Part::Later {
         return Ok(None);
     }
     if !is_icmp(ip) {
@@ -100,7 +100,7 @@ pub fn embedded<P: Packet + ?Sized>(packet: &P, ip: &IpHeader) -> Result<Option<
 /// As for [`embedded`].
 #[inline(never)]
 pub fn read_embedded<P: Packet + ?Sized>(packet: &P, ip: &IpHeader, inner: &mut Embedded) -> Result<bool, Malformed> {
-    if ip.fragment || !is_icmp(ip) {
+    if ip.part != Part::Whole || !is_icmp(ip) {
         return Ok(false);
     }
     let [icmp_type] = packet.load::<1>(ip.l4).ok_or(Malformed)?;
@@ -121,14 +121,20 @@ pub fn read_embedded<P: Packet + ?Sized>(packet: &P, ip: &IpHeader, inner: &mut 
         (inner.proto, inner.l4) = (proto, inner.at + words * 4);
     } else {
         let [version] = packet.load::<1>(inner.at).ok_or(Malformed)?;
-        let [next] = packet.load::<1>(inner.at + 6).ok_or(Malformed)?;
+        let [proto] = packet.load::<1>(inner.at + 6).ok_or(Malformed)?;
         if version >> 4 != 6 {
             return Ok(false);
         }
         if !packet.read(inner.at + 8, &mut inner.src.0) || !packet.read(inner.at + 24, &mut inner.dst.0) {
             return Err(Malformed);
         }
-        (inner.proto, inner.l4) = (next, inner.at + 40);
+        let mut chain = Chain { proto, at: inner.at + 40, part: Part::Whole, id: 0 };
+        follow(packet, &mut chain)?;
+        // Nor does one of IPv6; and an address of the other family is nobody's here.
+        if chain.part == Part::Later || inner.src.is_v4() || inner.dst.is_v4() {
+            return Ok(false);
+        }
+        (inner.proto, inner.l4) = (chain.proto, chain.at);
     }
     let none = Be16::new(0);
     (inner.ends.src, inner.ends.dst) = match (ip.v4, inner.proto) {

@@ -24,13 +24,13 @@ pub use backend::{Choice, Last, Picked, Tables, choose, choose_sticky, is_same, 
 pub use checksum::{Checksum, decrement_ttl};
 pub use conntrack::{
     CLOSING_TIMEOUT_S, DATAGRAM_TIMEOUT_S, ESTABLISHED_TIMEOUT_S, Flows, Held, Place, SYN_TIMEOUT_S, is_closing,
-    is_expired, is_settled, timeout_s,
+    is_expired, is_settled, keep, timeout_s,
 };
-pub use flow::{Flow, Part};
+pub use flow::Flow;
 pub use icmp::{Embedded, Ends, embedded, ends, read_embedded};
-pub use nat::{Added, Has, NatTable, Opened, Outbound, Outside, current, forget, is_alike, open, outbound};
+pub use nat::{Added, Has, NatTable, Opened, Outbound, Outside, current, forget, hold, is_alike, open, outbound};
 pub use packet::{
-    ETH_LEN, Frame, HEADERS_LEN, HOP_LEN, IpHeader, Malformed, Packet, Ports, TCP_ACK, TCP_SYN, opens_flow,
+    ETH_LEN, Frame, HEADERS_LEN, HOP_LEN, IpHeader, Malformed, Packet, Part, Ports, TCP_ACK, TCP_SYN, opens_flow,
 };
-pub use police::{End, NAMES_MAX, Policies, Verdict, evaluate, is_policed, is_related, police};
+pub use police::{End, NAMES_MAX, Policies, Verdict, allows, evaluate, is_policed, is_related, police};
 pub use reply::{Cause, ERROR_V4_LEN, ERROR_V6_LEN, RESET_V4_LEN, RESET_V6_LEN, Reply, ReplyKind, refusal};

@@ -19,6 +19,14 @@ pub trait NatTable {
     fn confirm(&self, key: &NatKey, now_ns: u64);
     /// Removes an element.
     fn remove(&self, key: &NatKey);
+    /// [`hold`]; a table may bring it as a function that is checked by itself.
+    #[inline(always)]
+    fn hold(&self, key: &NatKey, flow: &NatFlow) -> Added
+    where
+        Self: Sized,
+    {
+        hold(self, key, flow)
+    }
     /// Nanoseconds since boot.
     fn now_ns(&self) -> u64;
     /// A random number.
@@ -143,7 +151,7 @@ pub fn open<T: NatTable>(table: &T, key: &NatKey, outside: &Outside, keep: bool,
         } else {
             (flow.src, flow.src_port) = (outside.addr, candidate(table, key, attempt, outside));
         }
-        match hold(table, key, flow) {
+        match table.hold(key, flow) {
             Added::Taken => {}
             Added::Full => return Opened::Full,
             Added::Yes => return enter(table, key, flow),
@@ -152,9 +160,9 @@ pub fn open<T: NatTable>(table: &T, key: &NatKey, outside: &Outside, keep: bool,
     Opened::NoPort
 }
 
-/// Adds the way back. One of this very flow may be there: of another CPU a moment ago, or left where the table evicted the other element.
-#[inline(never)]
-fn hold<T: NatTable>(table: &T, key: &NatKey, flow: &NatFlow) -> Added {
+/// Adds the way back of a flow, which holds its port. One of this very flow may be there: of another CPU a moment ago, or left where the table evicted the other element.
+#[inline(always)]
+pub fn hold<T: NatTable>(table: &T, key: &NatKey, flow: &NatFlow) -> Added {
     let (other, back) = mirror(key, flow);
     match table.add(&other, &back) {
         Added::Taken if table.has(&other, &back) == Has::This => Added::Yes,

@@ -2,6 +2,7 @@
 
 mod ipv6;
 
+pub(crate) use ipv6::{Chain, follow};
 use skep_abi::{Be16, Ip, Ip4, Mac, PROTO_TCP, PROTO_UDP};
 
 use crate::checksum::decrement_ttl;
@@ -76,10 +77,25 @@ pub struct IpHeader {
     pub checksum: Be16,
     /// Where the transport header begins, counted from the frame's first byte.
     pub l4: usize,
-    /// Whether it is a fragment, and so may lack the transport header.
-    pub fragment: bool,
+    /// Identification of a fragmented datagram.
+    pub id: u32,
+    /// Which part of its datagram it is: a later one lacks the transport header.
+    pub part: Part,
     /// Whether nobody may make fragments of it: always so of IPv6.
     pub unfragmented: bool,
+}
+
+/// Which part of a datagram a packet is.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Part {
+    /// All of it.
+    #[default]
+    Whole,
+    /// The first fragment.
+    First,
+    /// A later fragment, which has no ports.
+    Later,
 }
 
 /// Ports of a TCP or UDP header.
@@ -146,7 +162,9 @@ impl Frame {
         ip.checksum = Be16::from_bytes([raw[24], raw[25]]);
         ip.l4 = ETH_LEN + words * 4;
         ip.unfragmented = raw[20] & 0x40 != 0;
-        ip.fragment = u16::from_be_bytes([raw[20], raw[21]]) & (FRAGMENT_OFFSET | MORE_FRAGMENTS) != 0;
+        ip.id = u32::from(u16::from_be_bytes([raw[18], raw[19]]));
+        let word = u16::from_be_bytes([raw[20], raw[21]]);
+        ip.part = Part::of(word & FRAGMENT_OFFSET != 0, word & MORE_FRAGMENTS != 0);
         Ok(())
     }
 
@@ -179,13 +197,13 @@ impl Frame {
 }
 
 impl IpHeader {
-    /// Ports of an unfragmented TCP or UDP packet; `None` for anything else.
+    /// Ports of a TCP or UDP packet, or of the first part of one; `None` for anything else.
     ///
     /// # Errors
     /// The transport header is cut short.
     #[inline(always)]
     pub fn ports<P: Packet + ?Sized>(&self, packet: &P) -> Result<Option<Ports>, Malformed> {
-        if self.fragment || (self.proto != PROTO_TCP && self.proto != PROTO_UDP) {
+        if self.part == Part::Later || (self.proto != PROTO_TCP && self.proto != PROTO_UDP) {
             return Ok(None);
         }
         let tcp_flags = if self.proto == PROTO_TCP {
@@ -196,6 +214,17 @@ impl IpHeader {
         };
         let [a, b, c, d] = packet.load::<4>(self.l4).ok_or(Malformed)?;
         Ok(Some(Ports { src: Be16::from_bytes([a, b]), dst: Be16::from_bytes([c, d]), tcp_flags }))
+    }
+}
+
+impl Part {
+    #[inline(always)]
+    const fn of(has_offset: bool, has_more: bool) -> Self {
+        match (has_offset, has_more) {
+            (false, false) => Self::Whole,
+            (false, true) => Self::First,
+            (true, _) => Self::Later,
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use skep_abi::{
     POLICY_INGRESS, Peer, PolicyKey,
 };
 
-use crate::conntrack::{Flows, Place, advance, is_closing, is_expired, is_from_origin, keep, open};
+use crate::conntrack::{Flows, Place, advance, is_closing, is_expired, is_from_origin, open};
 use crate::flow::Flow;
 
 /// Names by which policies may know one address.
@@ -30,6 +30,14 @@ pub trait Policies: Flows {
     fn generation(&self) -> u32;
     /// Seconds of the monotonic clock.
     fn now_s(&self) -> u32;
+    /// [`allows`]; tables may bring it as a function that is checked by itself.
+    #[inline(always)]
+    fn allows(&self, key: &PolicyKey, own: &Ip, other: &Ip) -> bool
+    where
+        Self: Sized,
+    {
+        allows(self, key, own, other)
+    }
 }
 
 /// One end of a flow, as far as it is an endpoint of this node; zeros where it is none.
@@ -93,7 +101,7 @@ pub fn police<T: Policies>(tables: &T, flow: &Flow, src: &End, dst: &End) -> Ver
         open(flow, from_low, if src.id != 0 { src.id } else { dst.id }, generation, now_s)
     };
     if next != held.ct && (goes_on || verdict == Verdict::Pass) {
-        keep(tables, &key, &held, &next);
+        tables.keep(&key, &held, &next);
     }
     if current && next.flags & CT_DENIED != 0 { denied(dst) } else { verdict }
 }
@@ -115,11 +123,11 @@ pub fn evaluate<T: Policies>(tables: &T, flow: &Flow, src: &End, dst: &End, as_s
     let (opener, target) = if as_sent { (src.flags, dst.flags) } else { (dst.flags, src.flags) };
     // Protocols without ports are allowed by rows for any port alone; an echo's id is none.
     let key = |direction| PolicyKey { subject: 0, peer: 0, direction, proto: flow.proto, port };
-    if opener & EP_EGRESS != 0 && !allows(tables, &key(POLICY_EGRESS), from, to) {
+    if opener & EP_EGRESS != 0 && !tables.allows(&key(POLICY_EGRESS), from, to) {
         return Verdict::Egress;
     }
     let by_node = (!as_sent || tables.is_from_stack()) && tables.is_node(from);
-    if target & EP_INGRESS != 0 && !by_node && !allows(tables, &key(POLICY_INGRESS), to, from) {
+    if target & EP_INGRESS != 0 && !by_node && !tables.allows(&key(POLICY_INGRESS), to, from) {
         return Verdict::Ingress;
     }
     Verdict::Pass
@@ -127,8 +135,8 @@ pub fn evaluate<T: Policies>(tables: &T, flow: &Flow, src: &End, dst: &End, as_s
 
 /// Whether a row allows it and none denies it. The other side goes by all its names: as anyone, as a pod, by its namespace, its
 /// identity and its address.
-#[inline(never)]
-fn allows<T: Policies>(tables: &T, key: &PolicyKey, own: &Ip, other: &Ip) -> bool {
+#[inline(always)]
+pub fn allows<T: Policies>(tables: &T, key: &PolicyKey, own: &Ip, other: &Ip) -> bool {
     let mut key = *key;
     key.subject = tables.peer(own).identity;
     let peer = tables.peer(other);

@@ -11,8 +11,8 @@ use skep_abi::{
 };
 
 use crate::conntrack::{Flows, Held, Place, is_expired};
-use crate::flow::{Flow, Part};
-use crate::packet::{Frame, TCP_ACK, TCP_SYN};
+use crate::flow::Flow;
+use crate::packet::{Frame, Part, TCP_ACK, TCP_SYN};
 use crate::police::{End, Policies, Verdict, is_related, police};
 
 const FIN: u8 = 0x01;
@@ -288,6 +288,24 @@ fn errors_of_known_flows_are_related() {
     assert!(is_related(&node, &about));
     *bytes.last_mut().unwrap() = 81;
     assert!(!is_related(&node, &Flow::reported(&bytes[..], frame.ip.l4, frame.ip.v4).unwrap()));
+}
+
+#[test]
+fn fragments_of_ipv6_share_a_key_too() {
+    let part = |word: u16, payload: &[u8]| -> Flow {
+        let mut bytes = std::vec![0u8; 12];
+        bytes.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, 0, 44, 64]);
+        bytes.extend([0xfd; 32]);
+        bytes.extend([17, 0]);
+        bytes.extend(word.to_be_bytes());
+        bytes.extend([1, 2, 3, 4]);
+        bytes.extend(payload);
+        Flow::of(&bytes[..], &Frame::parse(&bytes[..]).unwrap().unwrap()).unwrap()
+    };
+    let (first, later) = (part(1, &[0, 9, 0, 80]), part(1_449, &[]));
+    assert_eq!((first.part, first.dst_port.get()), (Part::First, 80));
+    assert_eq!((later.part, later.dst_port.get(), later.id), (Part::Later, 0, 0x0102_0304));
+    assert_eq!(first.fragment_key(), later.fragment_key());
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use skep_abi::{PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP};
 
 use crate::flow::{TCP_FIN, TCP_RST};
-use crate::packet::{ETH_LEN, Frame, IpHeader, Malformed, Packet, TCP_ACK, TCP_SYN};
+use crate::packet::{ETH_LEN, Frame, IpHeader, Malformed, Packet, Part, TCP_ACK, TCP_SYN};
 
 const V4_LEN: usize = 20;
 const V6_LEN: usize = 40;
@@ -71,7 +71,7 @@ pub fn refusal<P: Packet + ?Sized>(
 ) -> Result<(), Malformed> {
     reply.kind = ReplyKind::Silence;
     let ip = &frame.ip;
-    if ip.fragment {
+    if ip.part != Part::Whole {
         return Ok(());
     }
     let (dst, src) = frame.macs();

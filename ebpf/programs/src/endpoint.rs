@@ -16,7 +16,7 @@ pub fn endpoint(addr: &Ip) -> Option<Endpoint> {
 
 /// The pod at whose veth a packet arrived, if it sent from an address of its own, of either kind.
 #[inline(always)]
-pub fn sent_by(skb: &Skb<'_>, frame: &Frame) -> Option<Endpoint> {
+pub fn sent_by(skb: &Skb, frame: &Frame) -> Option<Endpoint> {
     let (_, mac) = frame.macs();
     endpoint(&frame.ip.src).filter(|own| own.ifindex == skb.ifindex() && own.pod_mac == mac)
 }

@@ -4,6 +4,7 @@
 
 mod arrive;
 mod bind;
+mod checked;
 mod endpoint;
 mod kernel;
 mod maps;

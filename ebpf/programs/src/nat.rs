@@ -1,23 +1,22 @@
 //! Flows whose packets get another tuple: what of a packet is translated, and pods' flows that leave the cluster.
 
 use aya_ebpf::{
-    bindings::BPF_NOEXIST,
+    bindings::{__sk_buff, BPF_NOEXIST},
     helpers::{bpf_get_prandom_u32, bpf_ktime_get_coarse_ns},
 };
 use skep_abi::{
-    Backend, Be16, Config, FragmentKey, FragmentPorts, Ip, Metric, NAT_FORWARD, NatFlow, NatKey, PROTO_TCP, PROTO_UDP,
-    Svc, SvcKey,
+    Backend, Config, FRAGMENT_TRANSLATED, FragmentKey, FragmentPorts, Metric, NAT_FORWARD, NatFlow, NatKey, Svc, SvcKey,
 };
 use skep_logic::{
-    Added, ETH_LEN, Embedded, Frame, Has, IpHeader, Malformed, NatTable, Outbound, Outside, Packet as _, ends,
-    is_alike, outbound, read_embedded,
+    Added, Embedded, Frame, Has, IpHeader, Malformed, NatTable, Opened, Outbound, Outside, Part, current, ends, hold,
+    is_alike, open, outbound, read_embedded,
 };
 
+use crate::checked::{MALFORMED, arguments, code, done, is_done, verdict};
 use crate::maps::{FRAGMENTS, NAT, SUBJECT};
-use crate::{Field, NEXT, Skb, count, refuse};
+use crate::{Field, NEXT, Skb, config, count, refuse};
 
 const EEXIST: i32 = -17;
-const FRAGMENT_OFFSET: u16 = 0x1fff;
 
 /// `NAT` in the kernel.
 pub struct Flows;
@@ -65,6 +64,15 @@ impl NatTable for Flows {
     }
 
     #[inline(always)]
+    fn hold(&self, key: &NatKey, flow: &NatFlow) -> Added {
+        match hold_port(key, flow) {
+            0 => Added::Yes,
+            1 => Added::Taken,
+            _ => Added::Full,
+        }
+    }
+
+    #[inline(always)]
     fn now_ns(&self) -> u64 {
         // SAFETY: the helper takes nothing and touches no memory of ours.
         unsafe { bpf_ktime_get_coarse_ns() }
@@ -74,6 +82,18 @@ impl NatTable for Flows {
     fn random(&self) -> u32 {
         // SAFETY: as above.
         unsafe { bpf_get_prandom_u32() }
+    }
+}
+
+/// Adds the way back of a flow, which holds its port: 0, or 1 where another one has it, or 2 where there is no room.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn hold_port(key: *const NatKey, flow: *const NatFlow) -> i32 {
+    arguments!(key, flow or 2);
+    match hold(&Flows, key, flow) {
+        Added::Yes => 0,
+        Added::Taken => 1,
+        Added::Full => 2,
     }
 }
 
@@ -115,24 +135,41 @@ pub struct Subject {
 
 /// Reads what is to be translated; `None` where nothing can be.
 #[inline(always)]
-pub fn subject<'a>(skb: &Skb<'_>, ip: &IpHeader, dir: u8) -> Result<Option<&'a mut Subject>, Malformed> {
+pub fn subject<'a>(skb: &Skb, frame: &Frame, dir: u8) -> Result<Option<&'a mut Subject>, Malformed> {
     let Some(subject) = SUBJECT.get_ptr_mut(0) else { return Ok(None) };
+    let is_some = verdict(read_subject(skb.raw(), frame, dir, subject))? != 0;
     // SAFETY: the row is this CPU's, and no other program runs on it until this one has ended.
-    let subject = unsafe { &mut *subject };
-    Ok(if fill(skb, ip, dir, subject)? { Some(subject) } else { None })
+    Ok(if is_some { Some(unsafe { &mut *subject }) } else { None })
 }
 
+/// Fills the subject of a packet: 1, or 0 where nothing can be translated.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn fill(skb: &Skb<'_>, ip: &IpHeader, dir: u8, subject: &mut Subject) -> Result<bool, Malformed> {
+extern "C" fn read_subject(skb: *mut __sk_buff, frame: *const Frame, dir: u8, subject: *mut Subject) -> i32 {
+    arguments!(frame or MALFORMED);
+    arguments!(mut subject or MALFORMED);
+    code(fill(&Skb::of(skb), &frame.ip, dir, subject).map(i32::from))
+}
+
+#[inline(always)]
+fn fill(skb: &Skb, ip: &IpHeader, dir: u8, subject: &mut Subject) -> Result<bool, Malformed> {
     let key = &mut subject.key;
     (key.src, key.dst, key.proto, key.dir) = (ip.src, ip.dst, ip.proto, dir);
-    (subject.is_error, subject.is_later) = (false, false);
-    if ip.fragment {
-        return fragment(skb, ip, subject);
+    (subject.is_error, subject.is_later) = (false, ip.part == Part::Later);
+    if subject.is_later {
+        subject.opens = false;
+        // SAFETY: the value is copied out at once.
+        let Some(ports) = (unsafe { FRAGMENTS.get(fragment_key(ip)) }) else { return Ok(false) };
+        (key.src_port, key.dst_port) = (ports.src, ports.dst);
+        return Ok(true);
     }
     if let Some(ends) = ends(skb, ip)? {
         (key.src_port, key.dst_port, subject.opens) = (ends.src, ends.dst, ends.opens);
-        return Ok(true);
+        if ip.part == Part::Whole {
+            return Ok(true);
+        }
+        // Of a datagram in parts, only the first says the ports: they are kept for the others.
+        return Ok(FRAGMENTS.insert(fragment_key(ip), FragmentPorts { src: ends.src, dst: ends.dst }, 0).is_ok());
     }
     let inner = &mut subject.inner;
     if !read_embedded(skb, ip, inner)? {
@@ -145,76 +182,97 @@ fn fill(skb: &Skb<'_>, ip: &IpHeader, dir: u8, subject: &mut Subject) -> Result<
     Ok(true)
 }
 
-/// Of a datagram in parts, only the first says the ports: they are kept for the others. Fragments of IPv6 are not told apart.
+/// Looks the flow of a packet up: 1, or 0 where it is part of none.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn fragment(skb: &Skb<'_>, ip: &IpHeader, subject: &mut Subject) -> Result<bool, Malformed> {
-    if !ip.v4 || (ip.proto != PROTO_UDP && ip.proto != PROTO_TCP) {
-        return Ok(false);
+extern "C" fn recall(subject: *mut Subject) -> i32 {
+    arguments!(mut subject or 0);
+    i32::from(current(&Flows, &subject.key, &mut subject.flow))
+}
+
+/// Whether the packet is part of a flow, which is in the subject then.
+#[inline(always)]
+pub fn is_known(subject: &mut Subject) -> bool {
+    recall(subject) != 0
+}
+
+/// Enters a flow: 0, or 1 where no port was free, or 2 where there was no room.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn open_flow(subject: *mut Subject) -> i32 {
+    arguments!(mut subject or 2);
+    match open(&Flows, &subject.key, &subject.outside, subject.keep, &mut subject.flow) {
+        Opened::Yes => 0,
+        Opened::NoPort => 1,
+        Opened::Full => 2,
     }
-    let [a, b, c, d] = skb.load::<4>(ETH_LEN + 4).ok_or(Malformed)?;
-    let id = u32::from(u16::from_be_bytes([a, b]));
-    let key = FragmentKey { src: ip.src, dst: ip.dst, id, proto: ip.proto, pad: [0; 3] };
-    subject.is_later = u16::from_be_bytes([c, d]) & FRAGMENT_OFFSET != 0;
-    subject.opens = false;
-    if subject.is_later {
-        // SAFETY: the value is copied out at once.
-        let Some(ports) = (unsafe { FRAGMENTS.get(key) }).copied() else { return Ok(false) };
-        (subject.key.src_port, subject.key.dst_port) = (ports.src, ports.dst);
-        return Ok(true);
+}
+
+/// Enters the flow of a subject, whose backend sees the client where that is to be kept.
+#[inline(always)]
+pub fn enter(subject: &mut Subject) -> Opened {
+    match open_flow(subject) {
+        0 => Opened::Yes,
+        1 => Opened::NoPort,
+        _ => Opened::Full,
     }
-    let [a, b, c, d] = skb.load::<4>(ip.l4).ok_or(Malformed)?;
-    let ports = FragmentPorts { src: Be16::from_bytes([a, b]), dst: Be16::from_bytes([c, d]) };
-    (subject.key.src_port, subject.key.dst_port) = (ports.src, ports.dst);
-    subject.opens = ip.proto == PROTO_UDP;
-    Ok(FRAGMENTS.insert(key, ports, 0).is_ok())
+}
+
+#[inline(always)]
+fn fragment_key(ip: &IpHeader) -> FragmentKey {
+    FragmentKey { src: ip.src, dst: ip.dst, id: ip.id, proto: ip.proto, by: FRAGMENT_TRANSLATED, pad: [0; 2] }
 }
 
 /// Gives a packet the tuple of its flow, as far as that differs.
 #[inline(always)]
-pub fn translate(skb: &Skb<'_>, ip: &IpHeader, subject: &Subject) -> Result<(), Malformed> {
+pub fn translate(skb: &Skb, frame: &Frame, subject: &Subject) -> Result<(), Malformed> {
     let Subject { key, flow, .. } = subject;
     if (flow.dst, flow.dst_port) != (key.dst, key.dst_port) {
-        write(skb, ip, subject, Field::Destination, &(flow.dst, flow.dst_port))?;
+        is_done(write_end(skb.raw(), frame, subject, DESTINATION))?;
     }
     if (flow.src, flow.src_port) != (key.src, key.src_port) {
-        write(skb, ip, subject, Field::Source, &(flow.src, flow.src_port))?;
+        is_done(write_end(skb.raw(), frame, subject, SOURCE))?;
     }
     Ok(())
 }
 
-#[inline(always)]
-fn write(skb: &Skb<'_>, ip: &IpHeader, subject: &Subject, field: Field, new: &(Ip, Be16)) -> Result<(), Malformed> {
-    if subject.is_error {
-        return skb.rewrite_error(ip, &subject.inner, field, new);
-    }
-    if subject.is_later {
-        return skb.rewrite_address(ip, field, &new.0);
-    }
-    let old = match field {
-        Field::Source => (subject.key.src, subject.key.src_port),
-        Field::Destination => (subject.key.dst, subject.key.dst_port),
-    };
-    rewrite(skb, ip, field, &old, new)
-}
+const SOURCE: u32 = 0;
+const DESTINATION: u32 = 1;
 
+/// Gives a packet one end of the tuple of its flow.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn rewrite(skb: &Skb<'_>, ip: &IpHeader, field: Field, old: &(Ip, Be16), new: &(Ip, Be16)) -> Result<(), Malformed> {
-    skb.rewrite(ip, field, old, new)
+extern "C" fn write_end(skb: *mut __sk_buff, frame: *const Frame, subject: *const Subject, field: u32) -> i32 {
+    arguments!(frame, subject or MALFORMED);
+    let Subject { key, flow, .. } = subject;
+    let (field, old, new) = if field == SOURCE {
+        (Field::Source, (key.src, key.src_port), (flow.src, flow.src_port))
+    } else {
+        (Field::Destination, (key.dst, key.dst_port), (flow.dst, flow.dst_port))
+    };
+    let (skb, ip) = (Skb::of(skb), &frame.ip);
+    done(if subject.is_error {
+        skb.rewrite_error(ip, &subject.inner, field, &new)
+    } else if subject.is_later {
+        skb.rewrite_address(ip, field, &new.0)
+    } else {
+        skb.rewrite(ip, field, &old, &new)
+    })
 }
 
 /// Sends a pod's packet that leaves the cluster under the node's address.
-#[inline(never)]
-pub fn masquerade(skb: &Skb<'_>, frame: &Frame, config: &Config) -> Result<i32, Malformed> {
-    let ip = &frame.ip;
-    let Some(outside) = outside(config, ip.v4) else { return Ok(NEXT) };
-    let Some(subject) = subject(skb, ip, NAT_FORWARD)? else { return Ok(refuse(Metric::DropNatProtocol, skb.len())) };
+#[inline(always)]
+pub fn masquerade(skb: &Skb, frame: &Frame) -> Result<i32, Malformed> {
+    let Some(config) = config() else { return Ok(NEXT) };
+    let Some(outside) = outside(config, frame.ip.v4) else { return Ok(NEXT) };
+    let Some(subject) = subject(skb, frame, NAT_FORWARD)? else { return Ok(refuse(Metric::DropNatProtocol, skb.len())) };
     // An error about a packet that the pod cannot have got is none of ours.
-    if subject.key.src != ip.src {
+    if subject.key.src != frame.ip.src {
         return Ok(refuse(Metric::DropMalformed, skb.len()));
     }
     match outbound(&Flows, &subject.key, subject.opens, &outside, &mut subject.flow) {
         Outbound::As(_, _) => {
-            translate(skb, ip, subject)?;
+            translate(skb, frame, subject)?;
             count(Metric::MasqueradeForward, skb.len());
             Ok(NEXT)
         }

@@ -1,12 +1,14 @@
 //! A socket buffer as the packet that `skep-logic` reads, and the ways it goes on.
 
 use aya_ebpf::{
+    bindings::__sk_buff,
     helpers::{bpf_redirect_neigh, bpf_redirect_peer, bpf_skb_load_bytes},
     programs::TcContext,
 };
 use skep_abi::{EP_TRANSLATED, Endpoint, Mac};
 use skep_logic::{Frame, Malformed, Packet};
 
+use crate::checked::{MALFORMED, arguments, code, verdict};
 use crate::maps::FRAME;
 use crate::{may_pass, reverse};
 
@@ -16,9 +18,9 @@ pub const NEXT: i32 = -1;
 pub const DROP: i32 = 2;
 
 /// A socket buffer at a tc hook.
-pub struct Skb<'a>(pub &'a TcContext);
+pub struct Skb(pub(crate) TcContext);
 
-impl Packet for Skb<'_> {
+impl Packet for Skb {
     #[inline(always)]
     fn read<const N: usize>(&self, offset: usize, into: &mut [u8; N]) -> bool {
         // SAFETY: the buffer is valid for the whole program, and `into` for the `N` bytes that the helper writes.
@@ -26,21 +28,42 @@ impl Packet for Skb<'_> {
     }
 }
 
-impl Skb<'_> {
-    /// Reads the packet's headers; `false` where it carries something other than IP. Called rather than inlined, since a program has 512 bytes
-    /// of stack for all that is inlined together.
-    #[inline(never)]
-    pub fn read_frame(&self, frame: &mut Frame) -> Result<bool, Malformed> {
-        frame.read(self)
+/// Reads the headers of a packet: 1, or 0 where it carries something other than IP.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn read_frame(skb: *mut __sk_buff, frame: *mut Frame) -> i32 {
+    arguments!(mut frame or MALFORMED);
+    code(frame.read(&Skb::of(skb)).map(i32::from))
+}
+
+/// Hands a packet to the pod behind an endpoint.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn hand_over(skb: *mut __sk_buff, frame: *const Frame, endpoint: *const Endpoint) -> i32 {
+    arguments!(frame, endpoint or MALFORMED);
+    code(Skb::of(skb).into_pod(frame, endpoint))
+}
+
+impl Skb {
+    /// The packet of a context.
+    #[inline(always)]
+    pub const fn of(skb: *mut __sk_buff) -> Self {
+        Self(TcContext::new(skb))
     }
 
-    /// As [`Skb::read_frame`], but the headers are kept off the stack: `None` where there are none.
+    /// The context.
+    #[inline(always)]
+    pub(crate) const fn raw(&self) -> *mut __sk_buff {
+        self.0.skb.skb
+    }
+
+    /// The packet's headers, kept off the stack, of which a program has 512 bytes: `None` where it carries something other than IP.
     #[inline(always)]
     pub fn frame<'f>(&self) -> Result<Option<&'f Frame>, Malformed> {
         let Some(frame) = FRAME.get_ptr_mut(0) else { return Ok(None) };
+        let is_ip = verdict(read_frame(self.raw(), frame))? != 0;
         // SAFETY: the row is this CPU's, and no other program on a link runs on it until this one has ended.
-        let frame = unsafe { &mut *frame };
-        Ok(if self.read_frame(frame)? { Some(frame) } else { None })
+        Ok(if is_ip { Some(unsafe { &*frame }) } else { None })
     }
 
     /// Hands a packet that comes from no pod of this node to the pod behind an endpoint, if policy lets it.
@@ -63,8 +86,13 @@ impl Skb<'_> {
 
     /// Hands the packet to the pod behind an endpoint, as a router would: one hop less, and new Ethernet addresses. A packet that has no
     /// hop left goes to the stack, which answers it.
-    #[inline(never)]
+    #[inline(always)]
     pub fn hand_over(&self, frame: &Frame, endpoint: &Endpoint) -> Result<i32, Malformed> {
+        verdict(hand_over(self.raw(), frame, endpoint))
+    }
+
+    #[inline(always)]
+    fn into_pod(&self, frame: &Frame, endpoint: &Endpoint) -> Result<i32, Malformed> {
         if !self.hop(frame, endpoint.pod_mac, endpoint.host_mac)? {
             return Ok(NEXT);
         }
@@ -73,8 +101,8 @@ impl Skb<'_> {
     }
 
     /// Sends the packet out of a link, to the next hop that its routes and neighbours give.
-    #[inline(never)]
-    pub fn send(&self, frame: &Frame, ifindex: u32) -> Result<i32, Malformed> {
+    #[inline(always)]
+    pub(crate) fn send(&self, frame: &Frame, ifindex: u32) -> Result<i32, Malformed> {
         let (dst, src) = frame.macs();
         if !self.hop(frame, dst, src)? {
             return Ok(NEXT);

@@ -1,14 +1,18 @@
 //! Policy in the kernel: the tables of flows and rows, and what becomes of a packet.
 
-use aya_ebpf::btf_maps::lpm_trie::Key;
-use aya_ebpf::cty::c_void;
-use aya_ebpf::helpers::{bpf_ktime_get_coarse_ns, bpf_loop};
+use aya_ebpf::{
+    bindings::__sk_buff,
+    btf_maps::lpm_trie::Key,
+    cty::c_void,
+    helpers::{bpf_ktime_get_coarse_ns, bpf_loop},
+};
 use skep_abi::{Ct, CtKey, Endpoint, FragmentPorts, Ip, Metric, POLICY_BITS, Peer, PolicyKey};
 use skep_logic::{
-    End, Flow, Flows, Frame, Held, Malformed, NAMES_MAX, Part, Place, Policies, Tables as _, Verdict, is_policed,
-    is_related, police,
+    End, Flow, Flows, Frame, Held, Malformed, NAMES_MAX, Part, Place, Policies, Tables as _, Verdict, allows,
+    is_policed, is_related, keep, police,
 };
 
+use crate::checked::{MALFORMED, arguments, code, verdict};
 use crate::maps::{BLOCKS, CT, CT_BRIEF, CT_SHARE, FRAGMENTS, IDENTITIES, POLICY, POLICY_STATE, SCRATCH};
 use crate::{Kernel, Skb, count};
 
@@ -71,6 +75,11 @@ impl Flows for Kernel {
             unsafe { *slot = if more { (*slot).saturating_add(1) } else { (*slot).saturating_sub(1) } };
         }
     }
+
+    #[inline(always)]
+    fn keep(&self, key: &CtKey, was: &Held, ct: &Ct) {
+        keep_flow(key, was, ct);
+    }
 }
 
 impl Policies for Kernel {
@@ -116,6 +125,28 @@ impl Policies for Kernel {
         // SAFETY: the helper takes nothing.
         (unsafe { bpf_ktime_get_coarse_ns() } / NS_PER_S) as u32
     }
+
+    #[inline(always)]
+    fn allows(&self, key: &PolicyKey, own: &Ip, other: &Ip) -> bool {
+        policy_allows(key, own, other) != 0
+    }
+}
+
+/// Puts a flow's entry where it belongs.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn keep_flow(key: *const CtKey, was: *const Held, ct: *const Ct) -> i32 {
+    arguments!(key, was, ct or 0);
+    keep(&Kernel::at_link(), key, was, ct);
+    0
+}
+
+/// Whether the policies' rows allow something between two addresses: 1, or 0.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn policy_allows(key: *const PolicyKey, own: *const Ip, other: *const Ip) -> i32 {
+    arguments!(key, own, other or 0);
+    allows(&Kernel::at_link(), key, own, other).into()
 }
 
 /// A search for the rows of all names of a peer.
@@ -158,7 +189,7 @@ pub struct Scratch {
 /// Its transport header is cut short.
 #[inline(always)]
 pub fn may_pass(
-    skb: &Skb<'_>,
+    skb: &Skb,
     frame: &Frame,
     src: Option<&Endpoint>,
     dst: Option<&Endpoint>,
@@ -172,7 +203,7 @@ pub fn may_pass(
 /// Its transport header is cut short.
 #[inline(always)]
 pub fn may_enter(
-    skb: &Skb<'_>,
+    skb: &Skb,
     frame: &Frame,
     src: Option<&Endpoint>,
     dst: Option<&Endpoint>,
@@ -181,7 +212,7 @@ pub fn may_enter(
 }
 
 #[inline(always)]
-fn consider(skb: &Skb<'_>, frame: &Frame, src: &End, dst: &End, from_stack: bool) -> Result<bool, Malformed> {
+fn consider(skb: &Skb, frame: &Frame, src: &End, dst: &End, from_stack: bool) -> Result<bool, Malformed> {
     if !is_policed(src, dst) {
         return Ok(true);
     }
@@ -189,10 +220,7 @@ fn consider(skb: &Skb<'_>, frame: &Frame, src: &End, dst: &End, from_stack: bool
     // SAFETY: the row is this CPU's own, and no other program runs on it until this one has come to its verdict.
     let scratch = unsafe { &mut *scratch };
     (scratch.src, scratch.dst, scratch.from_stack) = (*src, *dst, from_stack);
-    if !note(skb, frame, &mut scratch.flow) {
-        return Err(Malformed);
-    }
-    Ok(judge(skb, frame.ip.l4, scratch))
+    Ok(verdict(judge(skb.raw(), frame, scratch))? != 0)
 }
 
 #[inline(always)]
@@ -203,59 +231,51 @@ fn end(endpoint: Option<&Endpoint>) -> End {
     }
 }
 
+/// Judges a packet between the ends that are in the scratch: 1 where it may pass.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn note(skb: &Skb<'_>, frame: &Frame, slot: &mut Flow) -> bool {
-    match Flow::of(skb, frame) {
-        Ok(flow) => {
-            *slot = flow;
-            true
-        }
-        Err(Malformed) => false,
-    }
+extern "C" fn judge(skb: *mut __sk_buff, frame: *const Frame, scratch: *mut Scratch) -> i32 {
+    arguments!(frame or MALFORMED);
+    arguments!(mut scratch or MALFORMED);
+    code(passes(&Skb::of(skb), frame, scratch).map(i32::from))
 }
 
-#[inline(never)]
-fn judge(skb: &Skb<'_>, l4: usize, scratch: &mut Scratch) -> bool {
+#[inline(always)]
+fn passes(skb: &Skb, frame: &Frame, scratch: &mut Scratch) -> Result<bool, Malformed> {
     let Scratch { flow, reported, src, dst, from_stack } = scratch;
+    *flow = Flow::of(skb, frame)?;
     let mut kernel = Kernel::at_link();
     kernel.from_stack = *from_stack;
-    if flow.reports && concerns_known_flow(skb, l4, flow.src.is_v4(), reported) {
-        return true;
+    if flow.reports && concerns_known_flow(skb.raw(), frame, reported) != 0 {
+        return Ok(true);
     }
     if flow.part == Part::Later && !find_ports(flow) {
         count(Metric::DropFragment, skb.len());
-        return false;
+        return Ok(false);
     }
     let reason = match police(&kernel, flow, src, dst) {
         Verdict::Pass => {
             if flow.part == Part::First {
                 keep_ports(flow);
             }
-            return true;
+            return Ok(true);
         }
         Verdict::Egress => Metric::DropEgressPolicy,
         Verdict::Ingress => Metric::DropIngressPolicy,
     };
     count(reason, skb.len());
-    false
+    Ok(false)
 }
 
-/// What an ICMP error may reach: the end of a flow that is known.
+/// Whether an ICMP error is about a flow that is known, and so may reach its end: 1, or 0. The flow is put into the slot.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn concerns_known_flow(skb: &Skb<'_>, l4: usize, v4: bool, slot: &mut Flow) -> bool {
-    let told = if v4 { note_reported::<true>(skb, l4, slot) } else { note_reported::<false>(skb, l4, slot) };
-    told && is_related(&Kernel::at_link(), slot)
-}
-
-#[inline(never)]
-fn note_reported<const V4: bool>(skb: &Skb<'_>, l4: usize, slot: &mut Flow) -> bool {
-    match Flow::reported(skb, l4, V4) {
-        Some(flow) => {
-            *slot = flow;
-            true
-        }
-        None => false,
-    }
+extern "C" fn concerns_known_flow(skb: *mut __sk_buff, frame: *const Frame, slot: *mut Flow) -> i32 {
+    arguments!(frame or 0);
+    arguments!(mut slot or 0);
+    let Some(flow) = Flow::reported(&Skb::of(skb), frame.ip.l4, frame.ip.v4) else { return 0 };
+    *slot = flow;
+    is_related(&Kernel::at_link(), slot).into()
 }
 
 /// The ports that the first fragment had.

@@ -1,23 +1,54 @@
 //! Packets that are answered on the spot.
 
-use aya_ebpf::helpers::{bpf_redirect, bpf_redirect_peer, bpf_skb_change_tail};
+use aya_ebpf::{
+    bindings::__sk_buff,
+    helpers::{bpf_redirect, bpf_redirect_peer, bpf_skb_change_tail},
+};
 use skep_abi::Metric;
 use skep_logic::{
     Cause, ERROR_V4_LEN, ERROR_V6_LEN, ETH_LEN, Frame, Malformed, Packet as _, RESET_V4_LEN, RESET_V6_LEN, ReplyKind,
     refusal,
 };
 
+use crate::checked::{MALFORMED, arguments, code, verdict};
 use crate::maps::REPLY;
 use crate::{DROP, Skb, count};
 
 const V4_ADDRESSES: usize = ETH_LEN + 12;
 const V6_ADDRESSES: usize = ETH_LEN + 8;
 
-impl Skb<'_> {
+/// Turns a packet into its refusal.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn reject(skb: *mut __sk_buff, frame: *const Frame, mtu: u16, inside: u32) -> i32 {
+    arguments!(frame or MALFORMED);
+    code(Skb::of(skb).into_refusal(frame, mtu, inside != 0))
+}
+
+/// Turns an echo request into its reply.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn echo(skb: *mut __sk_buff, frame: *const Frame, inside: u32) -> i32 {
+    arguments!(frame or MALFORMED);
+    code(Skb::of(skb).into_reply(frame, inside != 0))
+}
+
+impl Skb {
     /// Turns the packet into its refusal, and that back to where it came from: it is too big where `mtu` says how big it may be, and else
     /// for no port. What is not answered is dropped.
-    #[inline(never)]
+    #[inline(always)]
     pub fn reject(&self, frame: &Frame, mtu: u16, inside: bool) -> Result<i32, Malformed> {
+        verdict(reject(self.raw(), frame, mtu, inside.into()))
+    }
+
+    /// Answers an echo request, in the place of the address that it was sent to.
+    #[inline(always)]
+    pub fn echo(&self, frame: &Frame, inside: bool) -> Result<i32, Malformed> {
+        verdict(echo(self.raw(), frame, inside.into()))
+    }
+
+    #[inline(always)]
+    fn into_refusal(&self, frame: &Frame, mtu: u16, inside: bool) -> Result<i32, Malformed> {
         let Some(reply) = REPLY.get_ptr_mut(0) else { return Ok(DROP) };
         // SAFETY: the row is this CPU's, and no other program on a link runs on it until this one has ended.
         let reply = unsafe { &mut *reply };
@@ -34,9 +65,8 @@ impl Skb<'_> {
         Ok(self.turn_round(inside))
     }
 
-    /// Answers an echo request, in the place of the address that it was sent to.
-    #[inline(never)]
-    pub fn echo(&self, frame: &Frame, inside: bool) -> Result<i32, Malformed> {
+    #[inline(always)]
+    fn into_reply(&self, frame: &Frame, inside: bool) -> Result<i32, Malformed> {
         let (dst, src) = frame.macs();
         let ip = &frame.ip;
         self.0.store(0, &src, 0).map_err(|_| Malformed)?;

@@ -59,7 +59,7 @@ const fn address(v4: bool, field: Field, ip: usize) -> usize {
     }
 }
 
-impl Skb<'_> {
+impl Skb {
     /// Rewrites one end of the tuple; `old` is what it is now. The port of an ICMP echo is its identifier.
     #[inline(always)]
     pub fn rewrite(&self, ip: &IpHeader, field: Field, old: &(Ip, Be16), new: &(Ip, Be16)) -> Result<(), Malformed> {
@@ -75,7 +75,7 @@ impl Skb<'_> {
     }
 
     /// Rewrites one address of a packet that has no transport header.
-    #[inline(never)]
+    #[inline(always)]
     pub fn rewrite_address(&self, ip: &IpHeader, field: Field, new: &Ip) -> Result<(), Malformed> {
         let old = match field {
             Field::Source => &ip.src,
@@ -86,7 +86,7 @@ impl Skb<'_> {
 
     /// Rewrites one end of an ICMP error and of the packet in it, which went the other way: its destination is `field` of the error
     /// turned round. The inner transport checksum stays as it was, since nobody verifies it and errors may cut it off.
-    #[inline(never)]
+    #[inline(always)]
     pub fn rewrite_error(
         &self,
         ip: &IpHeader,

@@ -3,7 +3,7 @@
 use aya_ebpf::{
     EbpfContext as _,
     bindings::{
-        BPF_F_TUNINFO_IPV6, BPF_F_ZERO_CSUM_TX, BPF_FIB_LKUP_RET_SUCCESS, BPF_FIB_LOOKUP_SKIP_NEIGH, bpf_fib_lookup,
+        __sk_buff, BPF_F_TUNINFO_IPV6, BPF_F_ZERO_CSUM_TX, BPF_FIB_LKUP_RET_SUCCESS, BPF_FIB_LOOKUP_SKIP_NEIGH, bpf_fib_lookup,
         bpf_redir_neigh, bpf_tunnel_key,
     },
     helpers::{
@@ -14,7 +14,8 @@ use aya_ebpf::{
 use skep_abi::{Config, Ip, Metric, PROTO_TCP, REMOTE_TUNNEL, TUNNEL_MAC};
 use skep_logic::{ETH_LEN, Frame, Malformed, Packet as _};
 
-use crate::{NEXT, Skb, count, remote};
+use crate::checked::{MALFORMED, arguments, code, verdict};
+use crate::{NEXT, Skb, config, count, remote};
 
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
@@ -24,10 +25,26 @@ const TUNNEL_TTL: u8 = 64;
 /// `PACKET_HOST`
 const FOR_THIS_HOST: u32 = 0;
 
-impl Skb<'_> {
+/// Sends a packet away from this node.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn leave(skb: *mut __sk_buff, frame: *const Frame) -> i32 {
+    arguments!(frame or MALFORMED);
+    match config() {
+        Some(config) => code(Skb::of(skb).depart(frame, config)),
+        None => NEXT,
+    }
+}
+
+impl Skb {
     /// Another node, or outside of the cluster.
     #[inline(always)]
-    pub fn leave(&self, frame: &Frame, config: &Config) -> Result<i32, Malformed> {
+    pub fn leave(&self, frame: &Frame) -> Result<i32, Malformed> {
+        verdict(leave(self.raw(), frame))
+    }
+
+    #[inline(always)]
+    fn depart(&self, frame: &Frame, config: &Config) -> Result<i32, Malformed> {
         if config.overlay != 0
             && let Some(remote) = remote(&frame.ip.dst)
             && remote.flags & REMOTE_TUNNEL != 0
@@ -40,7 +57,7 @@ impl Skb<'_> {
     /// Sends the packet out of the node's link, to the next hop of its route. What has no such route, is too large for it or has no hop left
     /// goes to the stack, which has the right answer.
     #[inline(never)]
-    pub fn route(&self, frame: &Frame, config: &Config) -> Result<i32, Malformed> {
+    fn route(&self, frame: &Frame, config: &Config) -> Result<i32, Malformed> {
         let ip = &frame.ip;
         // SAFETY: the struct is made of integers, for which zero is a value.
         let mut fib: bpf_fib_lookup = unsafe { core::mem::zeroed() };
@@ -103,7 +120,7 @@ impl Skb<'_> {
 
     /// Sends the packet to a node through the tunnel; too large a one goes to the stack, which answers or cuts it.
     #[inline(never)]
-    pub fn tunnel(&self, frame: &Frame, node: &Ip, config: &Config) -> Result<i32, Malformed> {
+    fn tunnel(&self, frame: &Frame, node: &Ip, config: &Config) -> Result<i32, Malformed> {
         if self.exceeds(config.overlay).is_some() || !self.hop(frame, TUNNEL_MAC, TUNNEL_MAC)? {
             count(Metric::PodToStack, self.len());
             return Ok(NEXT);

@@ -1,16 +1,17 @@
 //! Packets to services that no socket hook has translated: from outside, and of pods whose sockets it does not see.
 
-use aya_ebpf::btf_maps::lpm_trie::Key;
+use aya_ebpf::{bindings::__sk_buff, btf_maps::lpm_trie::Key};
 use skep_abi::{
     Ip, Metric, NAT_FORWARD, PROTO_ICMP, PROTO_ICMPV6, REMOTE_TUNNEL, SVC_ELSEWHERE, SVC_EXTERNAL, SVC_NODE_PORT,
     SVC_SOURCES, Source, Svc,
 };
 use skep_logic::{
-    Choice, Frame, Last, Malformed, Opened, Tables as _, choose_for, current, forget, is_service_address, lookup, open,
+    Choice, Frame, Last, Malformed, Opened, Tables as _, choose_for, forget, is_service_address, lookup,
 };
 
+use crate::checked::{MALFORMED, arguments, code, verdict};
 use crate::maps::{NAT, SOURCES};
-use crate::nat::{Flows, Subject, subject, translate};
+use crate::nat::{Flows, Subject, enter, is_known, subject, translate};
 use crate::{Kernel, Skb, config, count, endpoint, refuse, remote};
 
 /// Why a packet is refused: nothing is at its port.
@@ -21,73 +22,75 @@ pub const TRANSLATED: i32 = 1_000;
 /// The packet is for no service, and as it was.
 pub const NOT_SERVICE: i32 = 1_001;
 
-/// Sends a packet to a backend of the service that it is for: [`TRANSLATED`], [`NOT_SERVICE`], or what becomes of it instead. Each step is
-/// called by this one, so that their stacks do not add up.
+/// Sends a packet to a backend of the service that it is for: [`TRANSLATED`], [`NOT_SERVICE`], or what becomes of it instead.
 #[inline(always)]
-pub fn serve(skb: &Skb<'_>, frame: &Frame, inside: bool) -> Result<i32, Malformed> {
-    let Some(subject) = subject(skb, &frame.ip, NAT_FORWARD)? else { return Ok(NOT_SERVICE) };
-    recall(subject);
+pub fn serve(skb: &Skb, frame: &Frame, inside: bool) -> Result<i32, Malformed> {
+    verdict(serve_packet(skb.raw(), frame, inside.into()))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn serve_packet(skb: *mut __sk_buff, frame: *const Frame, inside: u32) -> i32 {
+    arguments!(frame or MALFORMED);
+    code(dispatch(&Skb::of(skb), frame, inside != 0))
+}
+
+#[inline(always)]
+fn dispatch(skb: &Skb, frame: &Frame, inside: bool) -> Result<i32, Malformed> {
+    let Some(subject) = subject(skb, frame, NAT_FORWARD)? else { return Ok(NOT_SERVICE) };
+    subject.known = is_known(subject);
     if !subject.opens {
         let ours = subject.known && subject.flow.service != 0;
         return if ours { hand_on(skb, frame, subject, inside) } else { Ok(NOT_SERVICE) };
     }
-    let begun = match find(subject, inside) {
-        Begun::New => pick(subject),
-        other => other,
-    };
+    let mut begun = find_service(subject, inside.into());
+    if begun == NEW {
+        begun = pick_backend(subject);
+    }
     match begun {
-        Begun::Known => {
+        KNOWN => {
             renew(subject);
             hand_on(skb, frame, subject, inside)
         }
-        Begun::New if !direct(skb.ifindex(), subject, inside) => Ok(NOT_SERVICE),
-        Begun::New => match enter(subject) {
+        NEW if !direct(skb.ifindex(), subject, inside) => Ok(NOT_SERVICE),
+        NEW => match enter(subject) {
             Opened::Yes => hand_on(skb, frame, subject, inside),
             Opened::NoPort => Ok(refuse(Metric::DropNatPorts, skb.len())),
             Opened::Full => Ok(refuse(Metric::DropTableFull, skb.len())),
         },
-        Begun::NotService => Ok(NOT_SERVICE),
-        Begun::Address if frame.ip.proto == PROTO_ICMP || frame.ip.proto == PROTO_ICMPV6 => skb.echo(frame, inside),
-        Begun::Address => skb.reject(frame, NO_PORT, inside),
-        Begun::Closed => Ok(refuse(Metric::DropSource, skb.len())),
-        Begun::Elsewhere => Ok(refuse(Metric::DropNoLocalBackend, skb.len())),
-        Begun::NoBackend => {
+        ADDRESS if frame.ip.proto == PROTO_ICMP || frame.ip.proto == PROTO_ICMPV6 => skb.echo(frame, inside),
+        ADDRESS => skb.reject(frame, NO_PORT, inside),
+        CLOSED => Ok(refuse(Metric::DropSource, skb.len())),
+        ELSEWHERE => Ok(refuse(Metric::DropNoLocalBackend, skb.len())),
+        NO_BACKEND => {
             count(Metric::DropNoBackend, skb.len());
             skb.reject(frame, NO_PORT, inside)
         }
-        Begun::Raced => Ok(refuse(Metric::DropBackendRace, skb.len())),
+        RACED => Ok(refuse(Metric::DropBackendRace, skb.len())),
+        _ => Ok(NOT_SERVICE),
     }
 }
 
-/// Whose packet it is that may begin a flow.
-#[repr(u32)]
-enum Begun {
-    /// Of a flow that goes on as it was.
-    Known,
-    /// Of one that is to be entered, with the backend that was chosen.
-    New,
-    /// Nobody's.
-    NotService,
-    /// A service's address has no such port.
-    Address,
-    /// The caller may not have it.
-    Closed,
-    /// All backends are on other nodes, and policy leaves those out.
-    Elsewhere,
-    /// There is no backend.
-    NoBackend,
-    /// Every attempt met a row of another service.
-    Raced,
-}
-
-/// Looks the packet's flow up.
-#[inline(never)]
-fn recall(subject: &mut Subject) {
-    subject.known = current(&Flows, &subject.key, &mut subject.flow);
-}
+// Whose packet it is that may begin a flow.
+/// Nobody's.
+const NOBODYS: i32 = 0;
+/// Of a flow that goes on as it was.
+const KNOWN: i32 = 1;
+/// Of one that is to be entered, with the backend that was chosen.
+const NEW: i32 = 2;
+/// A service's address has no such port.
+const ADDRESS: i32 = 3;
+/// The caller may not have it.
+const CLOSED: i32 = 4;
+/// All backends are on other nodes, and policy leaves those out.
+const ELSEWHERE: i32 = 5;
+/// There is no backend.
+const NO_BACKEND: i32 = 6;
+/// Every attempt met a row of another service.
+const RACED: i32 = 7;
 
 #[inline(always)]
-fn hand_on(skb: &Skb<'_>, frame: &Frame, subject: &Subject, inside: bool) -> Result<i32, Malformed> {
+fn hand_on(skb: &Skb, frame: &Frame, subject: &Subject, inside: bool) -> Result<i32, Malformed> {
     // Told before it is translated, the client reads of its own packet, and from whom it knows.
     if !inside && let Some(mtu) = exceeds(skb, &subject.flow.dst) {
         if frame.ip.v4 && !frame.ip.unfragmented {
@@ -95,32 +98,37 @@ fn hand_on(skb: &Skb<'_>, frame: &Frame, subject: &Subject, inside: bool) -> Res
         }
         return skb.reject(frame, mtu, false);
     }
-    translate(skb, &frame.ip, subject)?;
+    translate(skb, frame, subject)?;
     count(if inside { Metric::ServiceForward } else { Metric::NodePortForward }, skb.len());
     Ok(TRANSLATED)
 }
 
 /// Finds the service. What is kept of it is in the subject.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn find(subject: &mut Subject, inside: bool) -> Begun {
+extern "C" fn find_service(subject: *mut Subject, inside: u32) -> i32 {
+    arguments!(mut subject or NOBODYS);
+    let inside = inside != 0;
     let kernel = if inside { Kernel::at_pod() } else { Kernel::at_link() };
     let (dst, port, proto) = (subject.key.dst, subject.key.dst_port, subject.key.proto);
     let Some((key, head)) = lookup(&kernel, dst, port, proto) else {
-        return if is_service_address(&kernel, dst) { Begun::Address } else { Begun::NotService };
+        return if is_service_address(&kernel, dst) { ADDRESS } else { NOBODYS };
     };
     (subject.service, subject.head) = (key, head);
     if inside {
-        return Begun::New;
+        return NEW;
     }
     if head.flags & (SVC_NODE_PORT | SVC_EXTERNAL) == 0 {
-        return Begun::NotService;
+        return NOBODYS;
     }
-    if may_call(&head, &subject.key.src) { Begun::New } else { Begun::Closed }
+    if may_call(&head, &subject.key.src) { NEW } else { CLOSED }
 }
 
 /// Chooses a backend of the service. A datagram of a flow that is known stays with its own while that is listed.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn pick(subject: &mut Subject) -> Begun {
+extern "C" fn pick_backend(subject: *mut Subject) -> i32 {
+    arguments!(mut subject or NOBODYS);
     let (head, flow) = (subject.head, &subject.flow);
     let known = subject.known && flow.service == head.service;
     let last = Last { known, addr: flow.dst, port: flow.dst_port, row: flow.row };
@@ -129,12 +137,12 @@ fn pick(subject: &mut Subject) -> Begun {
             (subject.row, subject.backend) = (picked.row, picked.backend);
             let (flow, backend) = (&subject.flow, &subject.backend);
             let same = known && flow.dst == backend.addr && flow.dst_port == backend.port;
-            if same { Begun::Known } else { Begun::New }
+            if same { KNOWN } else { NEW }
         }
-        Choice::NoBackend(head) if head.flags & SVC_ELSEWHERE != 0 => Begun::Elsewhere,
-        Choice::NoBackend(_) => Begun::NoBackend,
-        Choice::Raced(_) => Begun::Raced,
-        Choice::NotService => Begun::NotService,
+        Choice::NoBackend(head) if head.flags & SVC_ELSEWHERE != 0 => ELSEWHERE,
+        Choice::NoBackend(_) => NO_BACKEND,
+        Choice::Raced(_) => RACED,
+        Choice::NotService => NOBODYS,
     }
 }
 
@@ -156,8 +164,9 @@ fn renew(subject: &Subject) {
     }
 }
 
-/// Turns the flow into that to the backend which was chosen.
-#[inline(never)]
+/// Turns the flow into that to the backend which was chosen. The backend sees the client where its answers come by here anyway: where it is on
+/// this node, or the client is. A pod that is sent to itself sees the node.
+#[inline(always)]
 fn direct(ifindex: u32, subject: &mut Subject, inside: bool) -> bool {
     let Some(config) = config() else { return false };
     let Subject { key, flow, backend, row, known, outside, keep, .. } = subject;
@@ -173,16 +182,9 @@ fn direct(ifindex: u32, subject: &mut Subject, inside: bool) -> bool {
     true
 }
 
-/// Enters the flow. The backend sees the client where its answers come by here anyway: where it is on this node, or the client is. A pod
-/// that is sent to itself sees the node.
-#[inline(never)]
-fn enter(subject: &mut Subject) -> Opened {
-    open(&Flows, &subject.key, &subject.outside, subject.keep, &mut subject.flow)
-}
-
 /// What the tunnel takes, where the packet has to go through it and is larger.
 #[inline(always)]
-fn exceeds(skb: &Skb<'_>, dst: &Ip) -> Option<u16> {
+fn exceeds(skb: &Skb, dst: &Ip) -> Option<u16> {
     let config = config().filter(|config| config.overlay != 0)?;
     let remote = remote(dst).filter(|remote| remote.flags & REMOTE_TUNNEL != 0)?;
     if remote.node.is_none() { None } else { skb.exceeds(config.overlay) }

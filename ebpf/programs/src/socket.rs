@@ -2,6 +2,7 @@
 
 use aya_ebpf::{
     EbpfContext as _,
+    bindings::bpf_sock_addr,
     helpers::{bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_set_retval},
     programs::SockAddrContext,
 };
@@ -9,6 +10,7 @@ use aya_log_ebpf::info;
 use skep_abi::{Be16, Ip, Ip4, Metric, Origin, PROTO_TCP, PROTO_UDP, SockOrigin, UdpOriginKey};
 use skep_logic::{Choice, Last, Picked, choose_for, is_service_address, lookup};
 
+use crate::checked::arguments;
 use crate::{Kernel, SOCK_ORIGIN, UDP_ORIGIN, count, debugging};
 
 /// The call goes on.
@@ -28,8 +30,8 @@ impl<const V6: bool> Call<'_, V6> {
     pub fn connect(&self) -> i32 {
         let asked = self.asked();
         let mut pick = Pick::default();
-        match pick_backend(self.0, &asked, &Last::default(), &mut pick) {
-            Outcome::Backend => {
+        match pick_for(self.0.sock_addr, &asked, &Last::default(), &mut pick) {
+            BACKEND => {
                 self.store(&asked, &pick);
                 if asked.proto == PROTO_UDP {
                     // By its cookie, so that the socket is found when its backend is gone.
@@ -39,14 +41,14 @@ impl<const V6: bool> Call<'_, V6> {
                 count(Metric::Connect, 0);
                 self.redirect(&asked, &pick)
             }
-            Outcome::NotService => {
+            NOT_SERVICE => {
                 self.forget();
                 PASS
             }
-            Outcome::OtherPort if !has_ports(asked.proto) => PASS,
-            Outcome::OtherPort => self.refuse(&asked, Metric::Rejected),
-            Outcome::NoBackend => self.refuse(&asked, Metric::DropNoBackend),
-            Outcome::Raced => self.refuse(&asked, Metric::DropBackendRace),
+            OTHER_PORT if !has_ports(asked.proto) => PASS,
+            OTHER_PORT => self.refuse(&asked, Metric::Rejected),
+            NO_BACKEND => self.refuse(&asked, Metric::DropNoBackend),
+            _ => self.refuse(&asked, Metric::DropBackendRace),
         }
     }
 
@@ -59,16 +61,16 @@ impl<const V6: bool> Call<'_, V6> {
         let known = held.service != 0 && held.addr == asked.addr && held.port == asked.port;
         let last = Last { known, addr: held.backend, port: held.backend_port, row: held.row };
         let mut pick = Pick::default();
-        match pick_backend(self.0, &asked, &last, &mut pick) {
-            Outcome::Backend => {
+        match pick_for(self.0.sock_addr, &asked, &last, &mut pick) {
+            BACKEND => {
                 self.remember(&held, &asked, &pick);
                 count(Metric::SendMsg, 0);
                 self.redirect(&asked, &pick)
             }
-            Outcome::NotService => PASS,
-            Outcome::OtherPort => self.refuse(&asked, Metric::Rejected),
-            Outcome::NoBackend => self.refuse(&asked, Metric::DropNoBackend),
-            Outcome::Raced => self.refuse(&asked, Metric::DropBackendRace),
+            NOT_SERVICE => PASS,
+            OTHER_PORT => self.refuse(&asked, Metric::Rejected),
+            NO_BACKEND => self.refuse(&asked, Metric::DropNoBackend),
+            _ => self.refuse(&asked, Metric::DropBackendRace),
         }
     }
 
@@ -269,38 +271,39 @@ struct Pick {
     row: u32,
 }
 
-/// What a call is for.
-#[repr(u32)]
-enum Outcome {
-    /// A service: the backend that was chosen.
-    Backend,
-    /// No service's address.
-    NotService,
-    /// The address of a service, which does not have the port.
-    OtherPort,
-    /// A service without a backend.
-    NoBackend,
-    /// Every attempt met a row of another service.
-    Raced,
-}
+// What a call is for.
+/// A service: the backend that was chosen.
+const BACKEND: i32 = 0;
+/// No service's address.
+const NOT_SERVICE: i32 = 1;
+/// The address of a service, which does not have the port.
+const OTHER_PORT: i32 = 2;
+/// A service without a backend.
+const NO_BACKEND: i32 = 3;
+/// Every attempt met a row of another service.
+const RACED: i32 = 4;
 
 /// Chooses a backend for a call: the one that it has had while that is listed, or that of its network namespace where the service has
-/// affinity. Called rather than inlined, for its stack is large.
+/// affinity.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn pick_backend(ctx: &SockAddrContext, asked: &Asked, last: &Last, pick: &mut Pick) -> Outcome {
-    let kernel = Kernel::at_socket(ctx);
+extern "C" fn pick_for(ctx: *mut bpf_sock_addr, asked: *const Asked, last: *const Last, pick: *mut Pick) -> i32 {
+    arguments!(asked, last or NOT_SERVICE);
+    arguments!(mut pick or NOT_SERVICE);
+    let ctx = SockAddrContext::new(ctx);
+    let kernel = Kernel::at_socket(&ctx);
     let Some((key, head)) = lookup(&kernel, asked.addr, asked.port, asked.proto) else {
-        return if is_service_address(&kernel, asked.addr) { Outcome::OtherPort } else { Outcome::NotService };
+        return if is_service_address(&kernel, asked.addr) { OTHER_PORT } else { NOT_SERVICE };
     };
     // SAFETY: the helper reads the context that it is given.
     let client = Ip::of_cookie(unsafe { bpf_get_netns_cookie(ctx.as_ptr()) });
     match choose_for(&kernel, &key, head, client, *last) {
         Choice::Backend(Picked { row, backend, .. }) => {
             *pick = Pick { addr: backend.addr, port: backend.port, service: backend.service, row };
-            Outcome::Backend
+            BACKEND
         }
-        Choice::NotService => Outcome::NotService,
-        Choice::NoBackend(_) => Outcome::NoBackend,
-        Choice::Raced(_) => Outcome::Raced,
+        Choice::NotService => NOT_SERVICE,
+        Choice::NoBackend(_) => NO_BACKEND,
+        Choice::Raced(_) => RACED,
     }
 }

@@ -70,6 +70,43 @@ fn an_error_tells_the_flow_that_it_is_about() {
 }
 
 #[test]
+fn an_error_about_a_packet_with_extension_headers_tells_its_flow() {
+    // Hop by hop, destination options of 16 bytes, and a fragment header.
+    let of = |fragment: [u8; 2]| {
+        let outer = v6_header(0, 9, 1);
+        let inner = v6_header(0, 1, 7);
+        let options = [60, 0, 1, 4, 0, 0, 0, 0, 44, 1, 1, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        let fragment = [17, 0, fragment[0], fragment[1], 0, 0, 0, 5];
+        let before = [58, 0, 1, 4, 0, 0, 0, 0];
+        let ports = [0x1f, 0x90, 0, 53, 0, 0, 0, 0];
+        let bytes =
+            framed(false, &[&outer, &before, &[2, 0, 0, 0, 0, 0, 5, 0], &inner, &options, &fragment, &ports]);
+        let ip = header(&bytes);
+        (embedded(&bytes[..], &ip).unwrap(), crate::Flow::reported(&bytes[..], ip.l4, false))
+    };
+    for whole_or_first in [[0, 0], [0, 1]] {
+        let (found, reported) = of(whole_or_first);
+        let (found, reported) = (found.unwrap(), reported.unwrap());
+        assert_eq!((found.proto, found.ends.src.get(), found.ends.dst.get()), (17, 8080, 53));
+        assert_eq!((found.at, found.l4), (14 + 40 + 8 + 8, 14 + 40 + 8 + 8 + 40 + 24 + 8));
+        assert_eq!((reported.proto, reported.src_port.get(), reported.dst_port.get()), (17, 8080, 53));
+    }
+    assert_eq!(of([0, 8]), (None, None), "a later fragment has no ports");
+}
+
+#[test]
+fn the_first_fragment_tells_both_ends() {
+    let mut outer = v4_header(17, [10, 0, 0, 1], [192, 0, 2, 9]);
+    outer[6] = 0x20;
+    let bytes = framed(true, &[&outer, &[0x1f, 0x90, 0, 53, 9, 0, 0, 0]]);
+    let found = ends(&bytes[..], &header(&bytes)).unwrap().unwrap();
+    assert_eq!((found.src.get(), found.dst.get(), found.opens), (8080, 53, true));
+    outer[7] = 1;
+    let bytes = framed(true, &[&outer, &[0x1f, 0x90, 0, 53, 9, 0, 0, 0]]);
+    assert_eq!(ends(&bytes[..], &header(&bytes)), Ok(None));
+}
+
+#[test]
 fn an_error_about_an_echo_or_about_nothing_known() {
     let outer = v4_header(1, [192, 0, 2, 1], [10, 0, 0, 1]);
     let of = |inner: &[u8], rest: &[u8]| {

@@ -39,7 +39,7 @@ fn options_move_the_transport_header() {
         let bytes = frame(PROTO_UDP, options, &UDP_8080_TO_53);
         let parsed = Frame::parse(&bytes[..]).unwrap().unwrap();
         assert_eq!((parsed.ip.src, parsed.ip.dst), (v4(10, 0, 0, 1), v4(10, 0, 0, 2)));
-        assert!(!parsed.ip.fragment && parsed.ip.v4);
+        assert!(parsed.ip.part == Part::Whole && parsed.ip.v4);
         let ports = parsed.ip.ports(&bytes[..]).unwrap().unwrap();
         assert_eq!((ports.src.get(), ports.dst.get(), ports.tcp_flags), (8080, 53, 0));
     }
@@ -75,10 +75,11 @@ fn ipv6_fragments_are_told_from_whole_packets_in_a_fragment_header() {
         rest.extend(UDP_8080_TO_53);
         Frame::parse(&frame6(44, &rest)[..]).unwrap().unwrap().ip
     };
-    assert!(with(1).fragment && with(8).fragment);
-    let atomic = with(0);
-    assert!(!atomic.fragment);
-    assert_eq!((atomic.proto, atomic.l4), (PROTO_UDP, 62));
+    let parts = [(1, Part::First), (8, Part::Later), (9, Part::Later), (0, Part::Whole), (6, Part::Whole)];
+    for (second, part) in parts {
+        let ip = with(second);
+        assert_eq!((ip.part, ip.id, ip.proto, ip.l4), (part, 9, PROTO_UDP, 62));
+    }
 }
 
 #[test]

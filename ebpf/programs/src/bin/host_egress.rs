@@ -7,22 +7,19 @@
 use aya_ebpf::{macros::classifier, programs::TcContext};
 use skep_abi::{Be16, Metric, PROTO_UDP, TUNNEL_PORT};
 use skep_logic::{Frame, Malformed, Packet as _, Tables as _};
-use skep_programs::{Kernel, NEXT, Skb, config, endpoint, masquerade, refuse, remote, reverse};
+use skep_programs::{Kernel, NEXT, Skb, endpoint, masquerade, refuse, remote, reverse};
 
 #[classifier]
 pub fn host_egress(ctx: TcContext) -> i32 {
-    let skb = Skb(&ctx);
+    let skb = Skb::of(ctx.skb.skb);
     translate(&skb).unwrap_or_else(|Malformed| refuse(Metric::DropMalformed, skb.len()))
 }
 
 #[inline(always)]
-fn translate(skb: &Skb<'_>) -> Result<i32, Malformed> {
+fn translate(skb: &Skb) -> Result<i32, Malformed> {
     let Some(frame) = skb.frame()? else { return Ok(NEXT) };
     if endpoint(&frame.ip.src).is_some() {
-        return match config() {
-            Some(config) if remote(&frame.ip.dst).is_none() => masquerade(skb, frame, config),
-            _ => Ok(NEXT),
-        };
+        return if remote(&frame.ip.dst).is_none() { masquerade(skb, frame) } else { Ok(NEXT) };
     }
     if Kernel::at_link().is_node_address(&frame.ip.src) && !is_tunnel(skb, frame) {
         reverse(skb, frame)?;
@@ -32,7 +29,7 @@ fn translate(skb: &Skb<'_>) -> Result<i32, Malformed> {
 
 /// Whether it is a packet of the tunnel, which no service has anything to do with.
 #[inline(always)]
-fn is_tunnel(skb: &Skb<'_>, frame: &Frame) -> bool {
+fn is_tunnel(skb: &Skb, frame: &Frame) -> bool {
     frame.ip.proto == PROTO_UDP
         && skb.load::<2>(frame.ip.l4 + 2).is_some_and(|port| Be16::from_bytes(port).get() == TUNNEL_PORT)
 }

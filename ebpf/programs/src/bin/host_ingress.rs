@@ -11,12 +11,12 @@ use skep_programs::{NEXT, Skb, arrive, refuse};
 
 #[classifier]
 pub fn host_ingress(ctx: TcContext) -> i32 {
-    let skb = Skb(&ctx);
+    let skb = Skb::of(ctx.skb.skb);
     receive(&skb).unwrap_or_else(|Malformed| refuse(Metric::DropMalformed, skb.len()))
 }
 
 #[inline(always)]
-fn receive(skb: &Skb<'_>) -> Result<i32, Malformed> {
+fn receive(skb: &Skb) -> Result<i32, Malformed> {
     match skb.frame()? {
         Some(frame) => arrive(skb, frame),
         None => Ok(NEXT),

@@ -10,12 +10,12 @@ use skep_programs::{DROP, NEXT, Skb, arrive, config, refuse};
 
 #[classifier]
 pub fn overlay_ingress(ctx: TcContext) -> i32 {
-    let skb = Skb(&ctx);
+    let skb = Skb::of(ctx.skb.skb);
     deliver(&skb).unwrap_or_else(|Malformed| refuse(Metric::DropMalformed, skb.len()))
 }
 
 #[inline(always)]
-fn deliver(skb: &Skb<'_>) -> Result<i32, Malformed> {
+fn deliver(skb: &Skb) -> Result<i32, Malformed> {
     let Some(config) = config() else { return Ok(DROP) };
     if skb.tunnel_id() != Some(config.vni) {
         return Ok(refuse(Metric::DropTunnelId, skb.len()));

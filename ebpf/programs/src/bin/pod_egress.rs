@@ -9,18 +9,18 @@ use aya_log_ebpf::info;
 use skep_abi::{EP_TRANSLATED, Endpoint, Ip, Metric, REMOTE_PODS};
 use skep_logic::{Frame, Malformed, Tables as _};
 use skep_programs::{
-    DROP, Kernel, NEXT, NOT_SERVICE, Skb, TRANSLATED, config, count, debugging, endpoint, may_pass, note_translated,
+    DROP, Kernel, NOT_SERVICE, Skb, TRANSLATED, count, debugging, endpoint, may_pass, note_translated,
     refuse, remote, reverse, sent_by, serve,
 };
 
 #[classifier]
 pub fn pod_egress(ctx: TcContext) -> i32 {
-    let skb = Skb(&ctx);
+    let skb = Skb::of(ctx.skb.skb);
     forward(&ctx, &skb).unwrap_or_else(|Malformed| refuse(Metric::DropMalformed, skb.len()))
 }
 
 #[inline(always)]
-fn forward(ctx: &TcContext, skb: &Skb<'_>) -> Result<i32, Malformed> {
+fn forward(ctx: &TcContext, skb: &Skb) -> Result<i32, Malformed> {
     let Some(frame) = skb.frame()? else { return Ok(refuse(Metric::DropNotUnicast, skb.len())) };
     if frame.ip.dst.is_multicast() {
         return Ok(refuse(Metric::DropNotUnicast, skb.len()));
@@ -62,7 +62,7 @@ fn is_pods(addr: &Ip) -> bool {
 
 /// Sends the packet to a backend where it is for a service, and its own answer to the pod that has asked itself.
 #[inline(always)]
-fn ask(skb: &Skb<'_>, frame: &Frame, own: &Endpoint) -> Result<i32, Malformed> {
+fn ask(skb: &Skb, frame: &Frame, own: &Endpoint) -> Result<i32, Malformed> {
     if own.flags & EP_TRANSLATED != 0
         && Kernel::at_pod().is_node_address(&frame.ip.dst)
         && reverse(skb, frame)?.is_some()
@@ -80,19 +80,16 @@ fn ask(skb: &Skb<'_>, frame: &Frame, own: &Endpoint) -> Result<i32, Malformed> {
 }
 
 /// Back to the client of a service, or away from this node.
-#[inline(never)]
-fn go_on(skb: &Skb<'_>, frame: &Frame) -> Result<i32, Malformed> {
+#[inline(always)]
+fn go_on(skb: &Skb, frame: &Frame) -> Result<i32, Malformed> {
     if let Some(ifindex) = reverse(skb, frame)? {
         // The source is the node's own address now, or a service's, which the stack would not take from a veth.
-        return match (skb.frame()?, config()) {
-            (Some(frame), Some(config)) => skb.give_back(frame, ifindex, config),
-            _ => Err(Malformed),
+        return match skb.frame()? {
+            Some(frame) => skb.give_back(frame, ifindex),
+            None => Err(Malformed),
         };
     }
-    match config() {
-        Some(config) => skb.leave(frame, config),
-        None => Ok(NEXT),
-    }
+    skb.leave(frame)
 }
 
 /// Called rather than inlined, for its stack is large.

@@ -10,11 +10,11 @@ use skep_netns::{Cluster, OUTSIDE, OUTSIDE_V6, Setup, ask, call, datagrams, move
 
 const OUTSIDES: [IpAddr; 2] = [OUTSIDE, OUTSIDE_V6];
 
-fn ping(cluster: &Cluster, to: IpAddr) -> bool {
+fn ping(cluster: &Cluster, to: IpAddr, size: &str) -> bool {
     let mut command = cluster.pod(0, 0).netns.command("busybox").unwrap();
     let family = if to.is_ipv4() { "-4" } else { "-6" };
     command
-        .args(["ping", family, "-c", "2", "-i", "0.1", "-W", "3", &to.to_string()])
+        .args(["ping", family, "-c", "2", "-i", "0.1", "-W", "3", "-s", size, &to.to_string()])
         .output()
         .unwrap()
         .status
@@ -38,9 +38,17 @@ fn the_outside_sees_the_node() {
                 stream.read_exact(&mut echo).unwrap();
                 assert!(echo == block, "the data differs");
             });
-            let (name, peer) = ask(&datagrams(&pod.netns, 0, to)).unwrap();
+            let socket = datagrams(&pod.netns, 0, to);
+            let (name, peer) = ask(&socket).unwrap();
             assert_eq!((name.as_str(), peer.ip()), ("outside", node.spec.addresses[family]));
-            assert!(ping(&cluster, to), "ping {to}");
+            // Both ways in fragments.
+            let mut echo = vec![0; 65_536];
+            socket.send(&block[..20_000]).unwrap();
+            assert_eq!(socket.recv(&mut echo).unwrap(), 20_000);
+            assert!(echo[..20_000] == block[..20_000], "the datagram differs");
+            for size in ["56", "4000"] {
+                assert!(ping(&cluster, to, size), "ping {to} with {size} bytes");
+            }
         }
         assert!(node.counter(Metric::MasqueradeReverse) > 10);
     }

@@ -121,19 +121,25 @@ fn a_backend_of_another_node_is_reached_through_the_tunnel() {
     all_reach_the_backend(Vxlan, 1);
 }
 
+/// A datagram there and back.
+fn exchange(socket: &UdpSocket, len: usize) {
+    let block: Vec<u8> = (0..len).map(|i| (i / 7) as u8).collect();
+    socket.send(&block).unwrap();
+    let mut echo = vec![0; 65_536];
+    let got = socket.recv(&mut echo).unwrap();
+    assert!(echo[..got] == *block, "{}: a datagram of {len} bytes changes", socket.peer_addr().unwrap());
+}
+
 #[test]
 fn the_fragments_of_a_datagram_reach_one_backend() {
     let cluster = Cluster::new(&Setup { pods: 3, ..Setup::default() });
     for to in 0..2 {
         serve(&cluster.nodes[0], pods(&cluster, to), |_| {});
-        for place in places(&cluster, 0, 0) {
+        let all = (0..2).flat_map(|family| places(&cluster, 0, family)).collect::<Vec<_>>();
+        for place in all {
             let socket = datagrams_at(&cluster.outside, 0, place);
             for len in [1_200usize, 8_000, 60_000] {
-                let block: Vec<u8> = (0..len).map(|i| (i / 7) as u8).collect();
-                socket.send(&block).unwrap();
-                let mut echo = vec![0; 65_536];
-                let got = socket.recv(&mut echo).unwrap();
-                assert!(echo[..got] == *block, "{place}: a datagram of {len} bytes changes");
+                exchange(&socket, len);
             }
         }
     }
