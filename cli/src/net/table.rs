@@ -45,7 +45,7 @@ pub(super) fn service_details(rows: &[v1::Service]) -> String {
     for one in rows {
         let _ = writeln!(
             out,
-            "{}  {}/{}  {}, {}, id {}, {} active, {} terminating, rows from {}{}{}",
+            "{}  {}/{}  {}, {}, id {}, {} active, {} terminating, rows from {}{}{}{}",
             or_dash(&one.name),
             frontend(one),
             one.protocol,
@@ -60,6 +60,7 @@ pub(super) fn service_details(rows: &[v1::Service]) -> String {
             } else {
                 format!(", affinity {} s", one.affinity_timeout_s)
             },
+            if one.maglev_slots == 0 { String::new() } else { format!(", maglev of {} slots", one.maglev_slots) },
             if one.sources.is_empty() { String::new() } else { format!(", only from {}", one.sources.join(" ")) },
         );
         let row = |backend: &v1::Backend| {

@@ -2,8 +2,8 @@
 
 use crate::{
     Affinity, AffinityKey, Backend, BlockPrefix, Config, Counter, Ct, CtKey, Endpoint, FragmentKey, FragmentPorts, Ip,
-    Metric, Name, NameKey, NatFlow, NatKey, Origin, Peer, PolicyEpoch, PolicyPrefix, PolicyRow, PrefixKey, Remote,
-    SockOrigin, SourcePrefix, Svc, SvcKey, UdpOriginKey,
+    MaglevRow, Metric, Name, NameKey, NatFlow, NatKey, Origin, Peer, PolicyEpoch, PolicyPrefix, PolicyRow, PrefixKey,
+    Remote, SockOrigin, SourcePrefix, Svc, SvcKey, UdpOriginKey,
 };
 
 /// Raised with every change of a layout or of a meaning in this crate.
@@ -20,6 +20,8 @@ pub mod size {
     pub const SVC: usize = 65_536;
     /// `BACKENDS`.
     pub const BACKENDS: usize = 262_144;
+    /// `MAGLEV`, four slots each: tables of some 250 Services of 25 backends.
+    pub const MAGLEV: usize = 262_144;
     /// `UDP_ORIGIN`.
     pub const UDP_ORIGIN: usize = 65_536;
     /// `AFFINITY`.
@@ -119,6 +121,8 @@ const fn map<K, V>(name: &'static str, kind: MapKind, flags: u32, entries: usize
 pub const SVC: MapSpec = map::<SvcKey, Svc>("SVC", MapKind::Hash, 0, size::SVC);
 /// Backend rows, in ranges that the heads name.
 pub const BACKENDS: MapSpec = map::<u32, Backend>("BACKENDS", MapKind::Array, F_MMAPABLE, size::BACKENDS);
+/// Which backend a flow from outside goes to, in ranges that the heads name.
+pub const MAGLEV: MapSpec = map::<u32, MaglevRow>("MAGLEV", MapKind::Array, F_MMAPABLE, size::MAGLEV);
 /// Who may call the services that say so.
 pub const SOURCES: MapSpec = map::<SourcePrefix, u32>("SOURCES", MapKind::LpmTrie, F_NO_PREALLOC, size::SOURCES);
 /// A socket's latest translation.
@@ -162,9 +166,10 @@ pub const LOGS: MapSpec =
     MapSpec { name: "AYA_LOGS", kind: MapKind::RingBuf, key_size: 0, value_size: 0, flags: 0, entries: 1 << 17 };
 
 /// Every map of a node.
-pub const MAPS: [MapSpec; 22] = [
+pub const MAPS: [MapSpec; 23] = [
     SVC,
     BACKENDS,
+    MAGLEV,
     SOURCES,
     SOCK_ORIGIN,
     UDP_ORIGIN,

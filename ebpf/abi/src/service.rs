@@ -61,6 +61,28 @@ pub struct Svc {
     pub terminating: u32,
     /// Session affinity time-out in seconds; 0 is none.
     pub affinity_timeout_s: u32,
+    /// First row of its table in `MAGLEV`.
+    pub maglev: u32,
+    /// Slots of that table; 0 where backends are chosen at random.
+    pub slots: u32,
+}
+
+/// A row of `MAGLEV`: slots, each the place of an active backend in the list that the table is of.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct MaglevRow(pub [u16; Self::SLOTS]);
+
+impl MaglevRow {
+    /// Slots in a row.
+    pub const SLOTS: usize = 4;
+
+    /// A slot of the row; by its number's last bits, where that is larger. As one word, since the kernel lets no program index its stack.
+    #[inline(always)]
+    pub const fn slot(self, number: u32) -> u16 {
+        let [a, b, c, d] = self.0;
+        let word = a as u64 | (b as u64) << 16 | (c as u64) << 32 | (d as u64) << 48;
+        (word >> (number as usize % Self::SLOTS * 16)) as u16
+    }
 }
 
 /// A row of `BACKENDS`.

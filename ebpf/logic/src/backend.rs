@@ -1,6 +1,10 @@
 //! Which backend takes a connection.
 
-use skep_abi::{Affinity, AffinityKey, Backend, Be16, Ip, SCOPE_EXTERNAL, SCOPE_INTERNAL, SVC_TWO_SCOPES, Svc, SvcKey};
+use skep_abi::{
+    Affinity, AffinityKey, Backend, Be16, Ip, MaglevRow, SCOPE_EXTERNAL, SCOPE_INTERNAL, SVC_TWO_SCOPES, Svc, SvcKey,
+};
+
+use crate::maglev::place;
 
 /// How often a choice starts again after it has raced with a reuse of the row.
 const ATTEMPTS: u32 = 3;
@@ -21,12 +25,32 @@ pub trait Tables {
     fn is_inside(&self) -> bool;
     /// A random number.
     fn random(&self) -> u32;
+    /// What the flow hashes to where each node is to choose alike; `None` where any backend does.
+    fn flow_hash(&self) -> Option<u32>;
+    /// A row of the Maglev tables.
+    fn maglev(&self, row: u32) -> Option<MaglevRow>;
     /// Nanoseconds of the monotonic clock.
     fn now_ns(&self) -> u64;
     /// The backend that a client had last.
     fn affinity(&self, key: &AffinityKey) -> Option<Affinity>;
     /// Keeps the backend that a client has now. A table without room forgets it, and the client is sent anywhere next time.
     fn keep_affinity(&self, key: &AffinityKey, last: &Affinity);
+    /// [`stay`]; tables may bring it as a function that is checked by itself.
+    #[inline(always)]
+    fn stay(&self, head: &Svc, last: &Last) -> Option<u32>
+    where
+        Self: Sized,
+    {
+        stay(self, head, last)
+    }
+    /// [`draw`], likewise.
+    #[inline(always)]
+    fn draw(&self, key: &SvcKey, picked: &mut Picked) -> Drawn
+    where
+        Self: Sized,
+    {
+        draw(self, key, picked)
+    }
 }
 
 /// The outcome of a look-up.
@@ -42,8 +66,34 @@ pub enum Choice {
     Backend(Picked),
 }
 
-/// A backend that was chosen.
+/// What became of [`draw`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drawn {
+    /// A backend is chosen.
+    Backend,
+    /// As [`Choice::NotService`].
+    NotService,
+    /// As [`Choice::NoBackend`].
+    NoBackend,
+    /// As [`Choice::Raced`].
+    Raced,
+}
+
+impl Drawn {
+    /// With the head and backend that it is about.
+    #[inline(always)]
+    pub(crate) const fn with(self, picked: Picked) -> Choice {
+        match self {
+            Self::Backend => Choice::Backend(picked),
+            Self::NotService => Choice::NotService,
+            Self::NoBackend => Choice::NoBackend(picked.head),
+            Self::Raced => Choice::Raced(picked.head),
+        }
+    }
+}
+
+/// A backend that was chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Picked {
     /// The head that listed it.
     pub head: Svc,
@@ -56,27 +106,33 @@ pub struct Picked {
 /// The key and head of the service at an address: the service's own addresses first, then node ports at the node's.
 #[inline(always)]
 pub fn lookup<T: Tables>(tables: &T, addr: Ip, port: Be16, proto: u8) -> Option<(SvcKey, Svc)> {
-    let (key, head) = find(tables, addr, port, proto)?;
-    if head.flags & SVC_TWO_SCOPES == 0 || !tables.is_inside() {
-        return Some((key, head));
-    }
-    let inside = SvcKey { scope: SCOPE_INTERNAL, ..key };
-    // While the two are being written, one of them may be there alone.
-    Some(tables.service(&inside).map_or((key, head), |head| (inside, head)))
+    let (mut key, mut head) = (SvcKey { addr, port, proto, scope: SCOPE_EXTERNAL }, Svc::default());
+    find(tables, &mut key, &mut head).then_some((key, head))
 }
 
+/// As [`lookup`], in place: of a key that is made of what a packet or call says, and [`SCOPE_EXTERNAL`].
 #[inline(always)]
-fn find<T: Tables>(tables: &T, addr: Ip, port: Be16, proto: u8) -> Option<(SvcKey, Svc)> {
-    let key = SvcKey { addr, port, proto, scope: SCOPE_EXTERNAL };
-    if let Some(head) = tables.service(&key) {
-        return Some((key, head));
+pub fn find<T: Tables>(tables: &T, key: &mut SvcKey, head: &mut Svc) -> bool {
+    if let Some(found) = tables.service(key) {
+        *head = found;
+    } else {
+        let (min, max) = tables.node_ports();
+        if key.port.get() < min || key.port.get() > max || !tables.is_node_address(&key.addr) {
+            return false;
+        }
+        key.addr = key.addr.any();
+        let Some(found) = tables.service(key) else { return false };
+        *head = found;
     }
-    let (min, max) = tables.node_ports();
-    if port.get() < min || port.get() > max || !tables.is_node_address(&addr) {
-        return None;
+    if head.flags & SVC_TWO_SCOPES != 0 && tables.is_inside() {
+        key.scope = SCOPE_INTERNAL;
+        match tables.service(key) {
+            Some(found) => *head = found,
+            // While the two are being written, one of them may be there alone.
+            None => key.scope = SCOPE_EXTERNAL,
+        }
     }
-    let key = SvcKey { addr: addr.any(), ..key };
-    tables.service(&key).map(|head| (key, head))
+    true
 }
 
 /// Whether an address is a service's own: what comes to a port that it does not have is refused.
@@ -85,7 +141,7 @@ pub fn is_service_address<T: Tables>(tables: &T, addr: Ip) -> bool {
     tables.service(&SvcKey::address(addr)).is_some()
 }
 
-/// Chooses a backend at random among the active ones, or among the terminating ones where none is active.
+/// Chooses a backend among the active ones, by the service's Maglev table or at random, or among the terminating ones where none is active.
 #[inline(always)]
 pub fn choose<T: Tables>(tables: &T, key: &SvcKey, head: Svc) -> Choice {
     choose_near(tables, key, head, &Last::default())
@@ -111,42 +167,74 @@ pub struct Last {
     pub row: u32,
 }
 
+impl Last {
+    #[inline(always)]
+    fn of(&self, service: u32) -> Backend {
+        Backend { addr: self.addr, port: self.port, service, ..Backend::default() }
+    }
+}
+
 /// [`choose_sticky`] where there was one, and else [`choose`].
 #[inline(always)]
-pub(crate) fn choose_near<T: Tables>(tables: &T, key: &SvcKey, mut head: Svc, last: &Last) -> Choice {
-    if last.known {
-        let count = usable(&head);
-        let wanted = Backend { addr: last.addr, port: last.port, service: head.service, ..Backend::default() };
-        let here = last.row.wrapping_sub(head.base) < count
-            && tables.backend(last.row).is_some_and(|backend| is_same(&backend, &wanted));
-        // Or another list is the current one, in which the backend stands elsewhere if at all.
-        let row = if here { Some(last.row) } else { tables.find(head.base, count, &wanted) };
-        if let Some(row) = row
-            && let Some(backend) = tables.backend(row)
-            && is_same(&backend, &wanted)
-        {
-            return Choice::Backend(Picked { head, row, backend });
-        }
+fn choose_near<T: Tables>(tables: &T, key: &SvcKey, head: Svc, last: &Last) -> Choice {
+    let mut picked = Picked { head, ..Picked::default() };
+    pick_near(tables, key, &mut picked, last).with(picked)
+}
+
+/// As [`choose_near`], in place: the head stands in `picked`.
+#[inline(always)]
+pub(crate) fn pick_near<T: Tables>(tables: &T, key: &SvcKey, picked: &mut Picked, last: &Last) -> Drawn {
+    if last.known
+        && let Some(row) = tables.stay(&picked.head, last)
+        && let Some(backend) = tables.backend(row)
+        && is_same(&backend, &last.of(picked.head.service))
+    {
+        (picked.row, picked.backend) = (row, backend);
+        return Drawn::Backend;
     }
+    tables.draw(key, picked)
+}
+
+/// The row in which the service lists a backend that someone has had; `None` where it does not any more.
+#[inline(always)]
+pub fn stay<T: Tables>(tables: &T, head: &Svc, last: &Last) -> Option<u32> {
+    let (count, wanted) = (usable(head), last.of(head.service));
+    let here = last.row.wrapping_sub(head.base) < count
+        && tables.backend(last.row).is_some_and(|backend| is_same(&backend, &wanted));
+    // Or another list is the current one, in which the backend stands elsewhere if at all.
+    if here { Some(last.row) } else { tables.find(head.base, count, &wanted) }
+}
+
+/// Chooses a backend of the service whose head stands in `picked`, by its Maglev table or at random. Another head may stand there then: the one
+/// that lists the backend, or that has none.
+#[inline(always)]
+pub fn draw<T: Tables>(tables: &T, key: &SvcKey, picked: &mut Picked) -> Drawn {
+    let mut head = picked.head;
     for _ in 0..ATTEMPTS {
         let count = usable(&head);
         if count == 0 {
-            return Choice::NoBackend(head);
+            picked.head = head;
+            return Drawn::NoBackend;
         }
-        // The high half of the product is uniform over 0..count without a division.
-        let offset = ((u64::from(tables.random()) * u64::from(count)) >> 32) as u32;
-        let row = head.base.wrapping_add(offset);
-        if let Some(backend) = tables.backend(row)
+        let offset = match place(tables, &head, count) {
+            Some(place) => place,
+            // The high half of the product is uniform over 0..count without a division.
+            None => ((u64::from(tables.random()) * u64::from(count)) >> 32) as u32,
+        };
+        picked.row = head.base.wrapping_add(offset);
+        if let Some(backend) = tables.backend(picked.row)
             && backend.service == head.service
         {
-            return Choice::Backend(Picked { head, row, backend });
+            (picked.head, picked.backend) = (head, backend);
+            return Drawn::Backend;
         }
         match tables.service(key) {
             Some(next) => head = next,
-            None => return Choice::NotService,
+            None => return Drawn::NotService,
         }
     }
-    Choice::Raced(head)
+    picked.head = head;
+    Drawn::Raced
 }
 
 /// Whether two rows stand for the same backend of the same service.

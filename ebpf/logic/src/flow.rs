@@ -100,70 +100,66 @@ impl Flow {
     /// The flow whose packet an ICMP error bears, as that packet travelled; `None` where it cannot be told.
     #[inline(always)]
     pub fn reported<P: Packet + ?Sized>(packet: &P, l4: usize, v4: bool) -> Option<Self> {
-        if v4 { Self::reported_v4(packet, l4 + 8) } else { Self::reported_v6(packet, l4 + 8) }
-    }
-
-    #[inline(always)]
-    fn reported_v6<P: Packet + ?Sized>(packet: &P, at: usize) -> Option<Self> {
-        let [proto] = packet.load::<1>(at + 6)?;
-        let mut chain = Chain { proto, at: at + 40, part: Part::Whole, id: 0 };
-        follow(packet, &mut chain).ok()?;
         let mut flow = Self {
-            src: Ip(packet.load::<16>(at + 8)?),
-            dst: Ip(packet.load::<16>(at + 24)?),
+            src: Ip::NONE,
+            dst: Ip::NONE,
             id: 0,
             src_port: Be16::new(0),
             dst_port: Be16::new(0),
-            proto: chain.proto,
+            proto: 0,
             tcp_flags: 0,
             reports: false,
             part: Part::Whole,
         };
+        flow.read_reported(packet, l4, v4).then_some(flow)
+    }
+
+    /// As [`Flow::reported`], in place: `false` where it cannot be told.
+    #[inline(always)]
+    pub fn read_reported<P: Packet + ?Sized>(&mut self, packet: &P, l4: usize, v4: bool) -> bool {
+        let place = if v4 { self.read_reported_v4(packet, l4 + 8) } else { self.read_reported_v6(packet, l4 + 8) };
+        let Some(place) = place else { return false };
+        (self.id, self.tcp_flags, self.reports, self.part) = (0, 0, false, Part::Whole);
+        (self.src_port, self.dst_port) = (Be16::new(0), Be16::new(0));
+        let Some([a, b, c, d]) = packet.load::<4>(place) else { return false };
+        if has_ports(self.proto) {
+            self.src_port = Be16::from_bytes([a, b]);
+            self.dst_port = Be16::from_bytes([c, d]);
+        } else if self.proto == if v4 { PROTO_ICMP } else { PROTO_ICMPV6 } {
+            let Some(id) = packet.load::<2>(place + 4) else { return false };
+            self.src_port = Be16::from_bytes(id);
+            self.dst_port = self.src_port;
+        }
+        true
+    }
+
+    /// Reads addresses and protocol; gives back where the transport's header is.
+    #[inline(always)]
+    fn read_reported_v6<P: Packet + ?Sized>(&mut self, packet: &P, at: usize) -> Option<usize> {
+        let [proto] = packet.load::<1>(at + 6)?;
+        let mut chain = Chain { proto, at: at + 40, part: Part::Whole, id: 0 };
+        follow(packet, &mut chain).ok()?;
+        let told = packet.read(at + 8, &mut self.src.0) && packet.read(at + 24, &mut self.dst.0);
         // A later fragment has no ports to tell, and an address of the other family is nobody's here.
-        if chain.part == Part::Later || flow.src.is_v4() || flow.dst.is_v4() {
+        if !told || chain.part == Part::Later || self.src.is_v4() || self.dst.is_v4() {
             return None;
         }
-        let [a, b, c, d] = packet.load::<4>(chain.at)?;
-        if has_ports(flow.proto) {
-            flow.src_port = Be16::from_bytes([a, b]);
-            flow.dst_port = Be16::from_bytes([c, d]);
-        } else if flow.proto == PROTO_ICMPV6 {
-            let [a, b] = packet.load::<2>(chain.at + 4)?;
-            flow.src_port = Be16::from_bytes([a, b]);
-            flow.dst_port = flow.src_port;
-        }
-        Some(flow)
+        self.proto = chain.proto;
+        Some(chain.at)
     }
 
     #[inline(always)]
-    fn reported_v4<P: Packet + ?Sized>(packet: &P, at: usize) -> Option<Self> {
+    fn read_reported_v4<P: Packet + ?Sized>(&mut self, packet: &P, at: usize) -> Option<usize> {
         let raw = packet.load::<20>(at)?;
         let words = (raw[0] & 0x0f) as usize;
         let later = u16::from_be_bytes([raw[6], raw[7]]) & FRAGMENT_OFFSET != 0;
         if raw[0] >> 4 != 4 || words < 5 || later {
             return None;
         }
-        let mut flow = Self {
-            src: Ip4([raw[12], raw[13], raw[14], raw[15]]).into(),
-            dst: Ip4([raw[16], raw[17], raw[18], raw[19]]).into(),
-            id: 0,
-            src_port: Be16::new(0),
-            dst_port: Be16::new(0),
-            proto: raw[9],
-            tcp_flags: 0,
-            reports: false,
-            part: Part::Whole,
-        };
-        let [a, b, c, d] = packet.load::<4>(at + words * 4)?;
-        if has_ports(flow.proto) {
-            flow.src_port = Be16::from_bytes([a, b]);
-            flow.dst_port = Be16::from_bytes([c, d]);
-        } else if flow.proto == PROTO_ICMP {
-            let [a, b] = packet.load::<2>(at + words * 4 + 4)?;
-            flow.src_port = Be16::from_bytes([a, b]);
-            flow.dst_port = flow.src_port;
-        }
-        Some(flow)
+        self.src = Ip4([raw[12], raw[13], raw[14], raw[15]]).into();
+        self.dst = Ip4([raw[16], raw[17], raw[18], raw[19]]).into();
+        self.proto = raw[9];
+        Some(at + words * 4)
     }
 
     /// Its key, and whether this packet's source stands first in it.

@@ -11,6 +11,7 @@ mod checksum;
 mod conntrack;
 mod flow;
 mod icmp;
+mod maglev;
 mod nat;
 mod packet;
 mod police;
@@ -19,8 +20,10 @@ mod police;
 mod police_tests;
 mod reply;
 
-pub use affinity::{choose_affine, choose_for};
-pub use backend::{Choice, Last, Picked, Tables, choose, choose_sticky, is_same, is_service_address, lookup};
+pub use affinity::{choose_affine, choose_for, pick};
+pub use backend::{
+    Choice, Drawn, Last, Picked, Tables, choose, choose_sticky, draw, find, is_same, is_service_address, lookup, stay,
+};
 pub use checksum::{Checksum, decrement_ttl};
 pub use conntrack::{
     CLOSING_TIMEOUT_S, DATAGRAM_TIMEOUT_S, ESTABLISHED_TIMEOUT_S, Flows, Held, Place, SYN_TIMEOUT_S, is_closing,
@@ -28,6 +31,7 @@ pub use conntrack::{
 };
 pub use flow::Flow;
 pub use icmp::{Embedded, Ends, embedded, ends, read_embedded};
+pub use maglev::flow_hash;
 pub use nat::{Added, Has, NatTable, Opened, Outbound, Outside, current, forget, hold, is_alike, open, outbound};
 pub use packet::{
     ETH_LEN, Frame, HEADERS_LEN, HOP_LEN, IpHeader, Malformed, Packet, Part, Ports, TCP_ACK, TCP_SYN, opens_flow,

@@ -30,6 +30,14 @@ pub trait Policies: Flows {
     fn generation(&self) -> u32;
     /// Seconds of the monotonic clock.
     fn now_s(&self) -> u32;
+    /// [`evaluate`]; tables may bring it as a function that is checked by itself.
+    #[inline(always)]
+    fn evaluate(&self, flow: &Flow, src: &End, dst: &End, as_sent: bool) -> Verdict
+    where
+        Self: Sized,
+    {
+        evaluate(self, flow, src, dst, as_sent)
+    }
     /// [`allows`]; tables may bring it as a function that is checked by itself.
     #[inline(always)]
     fn allows(&self, key: &PolicyKey, own: &Ip, other: &Ip) -> bool
@@ -84,9 +92,9 @@ pub fn police<T: Policies>(tables: &T, flow: &Flow, src: &End, dst: &End) -> Ver
     let current = goes_on && held.ct.generation == generation;
     let mut verdict = Verdict::Pass;
     if !current {
-        verdict = evaluate(tables, flow, src, dst, !goes_on || forward);
+        verdict = tables.evaluate(flow, src, dst, !goes_on || forward);
         if verdict == Verdict::Pass && !known && flow.is_midstream() {
-            verdict = evaluate(tables, flow, src, dst, false);
+            verdict = tables.evaluate(flow, src, dst, false);
         }
     }
     let next = if goes_on {
@@ -116,7 +124,7 @@ pub fn is_related<T: Policies>(tables: &T, reported: &Flow) -> bool {
 }
 
 /// What the policies say of a connection that the packet's sender has opened, or else its receiver.
-#[inline(never)]
+#[inline(always)]
 pub fn evaluate<T: Policies>(tables: &T, flow: &Flow, src: &End, dst: &End, as_sent: bool) -> Verdict {
     let (from, to, port) =
         if as_sent { (&flow.src, &flow.dst, flow.dst_port) } else { (&flow.dst, &flow.src, flow.src_port) };

@@ -6,36 +6,38 @@ use aya_ebpf::{
     helpers::{bpf_get_netns_cookie, bpf_get_prandom_u32, bpf_ktime_get_ns, bpf_loop},
     programs::SockAddrContext,
 };
-use skep_abi::{Affinity, AffinityKey, Backend, CONFIG_DEBUG, Config, Ip, Metric, Svc, SvcKey};
-use skep_logic::{Tables, is_same};
+use skep_abi::{Affinity, AffinityKey, Backend, CONFIG_DEBUG, Config, Ip, MaglevRow, Metric, Svc, SvcKey};
+use skep_logic::{Drawn, Last, Picked, Tables, draw, is_same, stay};
 
 use crate::DROP;
-use crate::maps::{AFFINITY, BACKENDS, CONFIG, METRICS, NODE_ADDRS, SVC};
+use crate::checked::arguments;
+use crate::maps::{AFFINITY, BACKENDS, CONFIG, MAGLEV, METRICS, NODE_ADDRS, SVC};
 
 /// The node's maps, seen from a socket or from a packet.
 pub struct Kernel {
     socket: Option<*mut c_void>,
     inside: bool,
     pub(crate) from_stack: bool,
+    pub(crate) hash: Option<u32>,
 }
 
 impl Kernel {
     /// As a program at a socket sees them.
     #[inline(always)]
     pub fn at_socket(ctx: &SockAddrContext) -> Self {
-        Self { socket: Some(ctx.as_ptr()), inside: true, from_stack: false }
+        Self { socket: Some(ctx.as_ptr()), inside: true, from_stack: false, hash: None }
     }
 
     /// As a program on a link sees them: no packet that arrives there has a loopback address.
     #[inline(always)]
     pub const fn at_link() -> Self {
-        Self { socket: None, inside: false, from_stack: false }
+        Self { socket: None, inside: false, from_stack: false, hash: None }
     }
 
     /// As a program on a pod's link sees them.
     #[inline(always)]
     pub const fn at_pod() -> Self {
-        Self { socket: None, inside: true, from_stack: false }
+        Self { socket: None, inside: true, from_stack: false, hash: None }
     }
 
     /// Whether loopback is the node's here, and not a pod's.
@@ -105,9 +107,65 @@ impl Tables for Kernel {
     }
 
     #[inline(always)]
+    fn flow_hash(&self) -> Option<u32> {
+        self.hash
+    }
+
+    #[inline(always)]
+    fn maglev(&self, row: u32) -> Option<MaglevRow> {
+        MAGLEV.get(row).copied()
+    }
+
+    #[inline(always)]
+    fn stay(&self, head: &Svc, last: &Last) -> Option<u32> {
+        u32::try_from(row_of(head, last)).ok()
+    }
+
+    #[inline(always)]
+    fn draw(&self, key: &SvcKey, picked: &mut Picked) -> Drawn {
+        match draw_backend(key, picked, self.hash.map_or(ANY_BACKEND, i64::from)) {
+            DRAWN => Drawn::Backend,
+            NO_BACKEND => Drawn::NoBackend,
+            RACED => Drawn::Raced,
+            _ => Drawn::NotService,
+        }
+    }
+
+    #[inline(always)]
     fn random(&self) -> u32 {
         // SAFETY: the helper takes nothing and touches no memory of ours.
         unsafe { bpf_get_prandom_u32() }
+    }
+}
+
+/// In the place of a hash: any backend does.
+const ANY_BACKEND: i64 = -1;
+const DRAWN: i32 = 0;
+const NO_BACKEND: i32 = 1;
+const RACED: i32 = 2;
+const NOT_SERVICE: i32 = 3;
+
+/// The row in which a service lists a backend; negative where it does not.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn row_of(head: *const Svc, last: *const Last) -> i64 {
+    arguments!(head, last or -1);
+    stay(&Kernel::at_link(), head, last).map_or(-1, i64::from)
+}
+
+/// Chooses a backend of the service whose head stands in `picked`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn draw_backend(key: *const SvcKey, picked: *mut Picked, hash: i64) -> i32 {
+    arguments!(key or NOT_SERVICE);
+    arguments!(mut picked or NOT_SERVICE);
+    let mut kernel = Kernel::at_link();
+    kernel.hash = u32::try_from(hash).ok();
+    match draw(&kernel, key, picked) {
+        Drawn::Backend => DRAWN,
+        Drawn::NoBackend => NO_BACKEND,
+        Drawn::Raced => RACED,
+        Drawn::NotService => NOT_SERVICE,
     }
 }
 

@@ -7,8 +7,8 @@ use aya_ebpf::{
 };
 use skep_abi::{
     Affinity, AffinityKey, Backend, Config, Counter, Ct, CtKey, Endpoint, F_MMAPABLE, F_NO_PREALLOC, FragmentKey,
-    FragmentPorts, Ip, Metric, NatFlow, NatKey, Origin, Peer, PolicyEpoch, PolicyKey, PolicyRow, Remote, SockOrigin,
-    Source, Svc, SvcKey, UdpOriginKey, size,
+    FragmentPorts, Ip, MaglevRow, Metric, NatFlow, NatKey, Origin, Peer, PolicyEpoch, PolicyKey, PolicyRow, Remote,
+    SockOrigin, Source, Svc, SvcKey, UdpOriginKey, size,
 };
 use skep_logic::{Frame, Reply};
 
@@ -19,6 +19,8 @@ use crate::policing::Scratch;
 pub static SVC: HashMap<SvcKey, Svc, { size::SVC }> = HashMap::new();
 #[btf_map]
 pub static BACKENDS: Array<Backend, { size::BACKENDS }, { F_MMAPABLE as usize }> = Array::new();
+#[btf_map]
+pub static MAGLEV: Array<MaglevRow, { size::MAGLEV }, { F_MMAPABLE as usize }> = Array::new();
 #[btf_map]
 pub static SOURCES: LpmTrie<Source, u32, { size::SOURCES }> = LpmTrie::new();
 #[btf_map]

@@ -5,10 +5,10 @@ use aya_ebpf::{
     helpers::{bpf_get_prandom_u32, bpf_ktime_get_coarse_ns},
 };
 use skep_abi::{
-    Backend, Config, FRAGMENT_TRANSLATED, FragmentKey, FragmentPorts, Metric, NAT_FORWARD, NatFlow, NatKey, Svc, SvcKey,
+    Config, FRAGMENT_TRANSLATED, FragmentKey, FragmentPorts, Metric, NAT_FORWARD, NatFlow, NatKey, SvcKey,
 };
 use skep_logic::{
-    Added, Embedded, Frame, Has, IpHeader, Malformed, NatTable, Opened, Outbound, Outside, Part, current, ends, hold,
+    Added, Embedded, Frame, Has, IpHeader, Malformed, NatTable, Opened, Outbound, Outside, Part, Picked, current, ends, hold,
     is_alike, open, outbound, read_embedded,
 };
 
@@ -112,12 +112,9 @@ pub struct Subject {
     pub key: NatKey,
     /// What the packet gets.
     pub flow: NatFlow,
-    /// The service that the packet is for, and its head.
+    /// The service that the packet is for, and the backend that was chosen.
     pub service: SvcKey,
-    pub head: Svc,
-    /// The row of the backend that was chosen, and the backend.
-    pub row: u32,
-    pub backend: Backend,
+    pub picked: Picked,
     /// The node's end, for flows that take a port.
     pub outside: Outside,
     /// Whether the backend is to see the client.
@@ -265,7 +262,9 @@ extern "C" fn write_end(skb: *mut __sk_buff, frame: *const Frame, subject: *cons
 pub fn masquerade(skb: &Skb, frame: &Frame) -> Result<i32, Malformed> {
     let Some(config) = config() else { return Ok(NEXT) };
     let Some(outside) = outside(config, frame.ip.v4) else { return Ok(NEXT) };
-    let Some(subject) = subject(skb, frame, NAT_FORWARD)? else { return Ok(refuse(Metric::DropNatProtocol, skb.len())) };
+    let Some(subject) = subject(skb, frame, NAT_FORWARD)? else {
+        return Ok(refuse(Metric::DropNatProtocol, skb.len()));
+    };
     // An error about a packet that the pod cannot have got is none of ours.
     if subject.key.src != frame.ip.src {
         return Ok(refuse(Metric::DropMalformed, skb.len()));

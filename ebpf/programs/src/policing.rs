@@ -8,7 +8,7 @@ use aya_ebpf::{
 };
 use skep_abi::{Ct, CtKey, Endpoint, FragmentPorts, Ip, Metric, POLICY_BITS, Peer, PolicyKey};
 use skep_logic::{
-    End, Flow, Flows, Frame, Held, Malformed, NAMES_MAX, Part, Place, Policies, Tables as _, Verdict, allows,
+    End, Flow, Flows, Frame, Held, Malformed, NAMES_MAX, Part, Place, Policies, Tables as _, Verdict, allows, evaluate,
     is_policed, is_related, keep, police,
 };
 
@@ -127,8 +127,37 @@ impl Policies for Kernel {
     }
 
     #[inline(always)]
+    fn evaluate(&self, flow: &Flow, src: &End, dst: &End, as_sent: bool) -> Verdict {
+        match policy_verdict(flow, src, dst, as_sent.into(), self.from_stack.into()) {
+            0 => Verdict::Pass,
+            1 => Verdict::Egress,
+            _ => Verdict::Ingress,
+        }
+    }
+
+    #[inline(always)]
     fn allows(&self, key: &PolicyKey, own: &Ip, other: &Ip) -> bool {
         policy_allows(key, own, other) != 0
+    }
+}
+
+/// What the policies say of a flow: 0 that it may pass, 1 that its source may not send it, 2 that its destination may not get it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn policy_verdict(
+    flow: *const Flow,
+    src: *const End,
+    dst: *const End,
+    as_sent: u32,
+    from_stack: u32,
+) -> i32 {
+    arguments!(flow, src, dst or 2);
+    let mut kernel = Kernel::at_link();
+    kernel.from_stack = from_stack != 0;
+    match evaluate(&kernel, flow, src, dst, as_sent != 0) {
+        Verdict::Pass => 0,
+        Verdict::Egress => 1,
+        Verdict::Ingress => 2,
     }
 }
 
@@ -188,12 +217,7 @@ pub struct Scratch {
 /// # Errors
 /// Its transport header is cut short.
 #[inline(always)]
-pub fn may_pass(
-    skb: &Skb,
-    frame: &Frame,
-    src: Option<&Endpoint>,
-    dst: Option<&Endpoint>,
-) -> Result<bool, Malformed> {
+pub fn may_pass(skb: &Skb, frame: &Frame, src: Option<&Endpoint>, dst: Option<&Endpoint>) -> Result<bool, Malformed> {
     consider(skb, frame, &end(src), &end(dst), false)
 }
 
@@ -202,12 +226,7 @@ pub fn may_pass(
 /// # Errors
 /// Its transport header is cut short.
 #[inline(always)]
-pub fn may_enter(
-    skb: &Skb,
-    frame: &Frame,
-    src: Option<&Endpoint>,
-    dst: Option<&Endpoint>,
-) -> Result<bool, Malformed> {
+pub fn may_enter(skb: &Skb, frame: &Frame, src: Option<&Endpoint>, dst: Option<&Endpoint>) -> Result<bool, Malformed> {
     consider(skb, frame, &end(src), &end(dst), true)
 }
 
@@ -243,7 +262,7 @@ extern "C" fn judge(skb: *mut __sk_buff, frame: *const Frame, scratch: *mut Scra
 #[inline(always)]
 fn passes(skb: &Skb, frame: &Frame, scratch: &mut Scratch) -> Result<bool, Malformed> {
     let Scratch { flow, reported, src, dst, from_stack } = scratch;
-    *flow = Flow::of(skb, frame)?;
+    note(skb, frame, flow)?;
     let mut kernel = Kernel::at_link();
     kernel.from_stack = *from_stack;
     if flow.reports && concerns_known_flow(skb.raw(), frame, reported) != 0 {
@@ -273,9 +292,22 @@ fn passes(skb: &Skb, frame: &Frame, scratch: &mut Scratch) -> Result<bool, Malfo
 extern "C" fn concerns_known_flow(skb: *mut __sk_buff, frame: *const Frame, slot: *mut Flow) -> i32 {
     arguments!(frame or 0);
     arguments!(mut slot or 0);
-    let Some(flow) = Flow::reported(&Skb::of(skb), frame.ip.l4, frame.ip.v4) else { return 0 };
-    *slot = flow;
-    is_related(&Kernel::at_link(), slot).into()
+    let (skb, l4) = (Skb::of(skb), frame.ip.l4);
+    let told = if frame.ip.v4 { note_reported::<true>(&skb, l4, slot) } else { note_reported::<false>(&skb, l4, slot) };
+    (told && is_related(&Kernel::at_link(), slot)).into()
+}
+
+/// Called rather than inlined, for its stack.
+#[inline(never)]
+fn note(skb: &Skb, frame: &Frame, slot: &mut Flow) -> Result<(), Malformed> {
+    *slot = Flow::of(skb, frame)?;
+    Ok(())
+}
+
+/// As [`note`].
+#[inline(never)]
+fn note_reported<const V4: bool>(skb: &Skb, l4: usize, slot: &mut Flow) -> bool {
+    slot.read_reported(skb, l4, V4)
 }
 
 /// The ports that the first fragment had.

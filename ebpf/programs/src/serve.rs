@@ -2,11 +2,11 @@
 
 use aya_ebpf::{bindings::__sk_buff, btf_maps::lpm_trie::Key};
 use skep_abi::{
-    Ip, Metric, NAT_FORWARD, PROTO_ICMP, PROTO_ICMPV6, REMOTE_TUNNEL, SVC_ELSEWHERE, SVC_EXTERNAL, SVC_NODE_PORT,
-    SVC_SOURCES, Source, Svc,
+    Be16, Ip, Metric, NAT_FORWARD, PROTO_ICMP, PROTO_ICMPV6, REMOTE_TUNNEL, SCOPE_EXTERNAL, SVC_ELSEWHERE,
+    SVC_EXTERNAL, SVC_NODE_PORT, SVC_SOURCES, Source, Svc, SvcKey,
 };
 use skep_logic::{
-    Choice, Frame, Last, Malformed, Opened, Tables as _, choose_for, forget, is_service_address, lookup,
+    Drawn, Frame, Last, Malformed, Opened, Picked, Tables as _, find, flow_hash, forget, is_service_address, pick,
 };
 
 use crate::checked::{MALFORMED, arguments, code, verdict};
@@ -45,7 +45,7 @@ fn dispatch(skb: &Skb, frame: &Frame, inside: bool) -> Result<i32, Malformed> {
     }
     let mut begun = find_service(subject, inside.into());
     if begun == NEW {
-        begun = pick_backend(subject);
+        begun = pick_backend(subject, inside.into());
     }
     match begun {
         KNOWN => {
@@ -110,39 +110,42 @@ extern "C" fn find_service(subject: *mut Subject, inside: u32) -> i32 {
     arguments!(mut subject or NOBODYS);
     let inside = inside != 0;
     let kernel = if inside { Kernel::at_pod() } else { Kernel::at_link() };
-    let (dst, port, proto) = (subject.key.dst, subject.key.dst_port, subject.key.proto);
-    let Some((key, head)) = lookup(&kernel, dst, port, proto) else {
-        return if is_service_address(&kernel, dst) { ADDRESS } else { NOBODYS };
-    };
-    (subject.service, subject.head) = (key, head);
+    let (addr, port, proto) = (subject.key.dst, subject.key.dst_port, subject.key.proto);
+    subject.service = SvcKey { addr, port, proto, scope: SCOPE_EXTERNAL };
+    if !find(&kernel, &mut subject.service, &mut subject.picked.head) {
+        return if is_service_address(&kernel, addr) { ADDRESS } else { NOBODYS };
+    }
+    let head = &subject.picked.head;
     if inside {
         return NEW;
     }
     if head.flags & (SVC_NODE_PORT | SVC_EXTERNAL) == 0 {
         return NOBODYS;
     }
-    if may_call(&head, &subject.key.src) { NEW } else { CLOSED }
+    if may_call(head, &subject.key.src) { NEW } else { CLOSED }
 }
 
 /// Chooses a backend of the service. A datagram of a flow that is known stays with its own while that is listed.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn pick_backend(subject: *mut Subject) -> i32 {
+extern "C" fn pick_backend(subject: *mut Subject, inside: u32) -> i32 {
     arguments!(mut subject or NOBODYS);
-    let (head, flow) = (subject.head, &subject.flow);
+    let Subject { key, flow, service, picked, .. } = subject;
+    let head = &picked.head;
     let known = subject.known && flow.service == head.service;
     let last = Last { known, addr: flow.dst, port: flow.dst_port, row: flow.row };
-    match choose_for(&Kernel::at_link(), &subject.service, head, subject.key.src, last) {
-        Choice::Backend(picked) => {
-            (subject.row, subject.backend) = (picked.row, picked.backend);
-            let (flow, backend) = (&subject.flow, &subject.backend);
-            let same = known && flow.dst == backend.addr && flow.dst_port == backend.port;
-            if same { KNOWN } else { NEW }
-        }
-        Choice::NoBackend(head) if head.flags & SVC_ELSEWHERE != 0 => ELSEWHERE,
-        Choice::NoBackend(_) => NO_BACKEND,
-        Choice::Raced(_) => RACED,
-        Choice::NotService => NOBODYS,
+    let mut kernel = Kernel::at_link();
+    if inside == 0 && head.slots != 0 {
+        let port = if head.affinity_timeout_s == 0 { key.src_port } else { Be16::new(0) };
+        kernel.hash = Some(flow_hash(service, &key.src, port));
+    }
+    match pick(&kernel, service, picked, &key.src, last) {
+        Drawn::Backend if known && flow.dst == picked.backend.addr && flow.dst_port == picked.backend.port => KNOWN,
+        Drawn::Backend => NEW,
+        Drawn::NoBackend if picked.head.flags & SVC_ELSEWHERE != 0 => ELSEWHERE,
+        Drawn::NoBackend => NO_BACKEND,
+        Drawn::Raced => RACED,
+        Drawn::NotService => NOBODYS,
     }
 }
 
@@ -156,11 +159,11 @@ fn may_call(head: &Svc, client: &Ip) -> bool {
 /// Notes the row in which a flow's backend stands now.
 #[inline(always)]
 fn renew(subject: &Subject) {
-    if subject.flow.row != subject.row
+    if subject.flow.row != subject.picked.row
         && let Some(flow) = NAT.get_ptr_mut(&subject.key)
     {
         // SAFETY: the pointer is into the element, and one aligned word is written, which readers take or leave.
-        unsafe { (*flow).row = subject.row };
+        unsafe { (*flow).row = subject.picked.row };
     }
 }
 
@@ -169,7 +172,7 @@ fn renew(subject: &Subject) {
 #[inline(always)]
 fn direct(ifindex: u32, subject: &mut Subject, inside: bool) -> bool {
     let Some(config) = config() else { return false };
-    let Subject { key, flow, backend, row, known, outside, keep, .. } = subject;
+    let Subject { key, flow, picked: Picked { backend, row, .. }, known, outside, keep, .. } = subject;
     if *known {
         forget(&Flows, key, flow);
     }

@@ -7,8 +7,10 @@ use aya_ebpf::{
     programs::SockAddrContext,
 };
 use aya_log_ebpf::info;
-use skep_abi::{Be16, Ip, Ip4, Metric, Origin, PROTO_TCP, PROTO_UDP, SockOrigin, UdpOriginKey};
-use skep_logic::{Choice, Last, Picked, choose_for, is_service_address, lookup};
+use skep_abi::{
+    Be16, Ip, Ip4, Metric, Origin, PROTO_TCP, PROTO_UDP, SCOPE_EXTERNAL, SockOrigin, SvcKey, UdpOriginKey,
+};
+use skep_logic::{Drawn, Last, Picked, find, is_service_address, pick};
 
 use crate::checked::arguments;
 use crate::{Kernel, SOCK_ORIGIN, UDP_ORIGIN, count, debugging};
@@ -30,7 +32,7 @@ impl<const V6: bool> Call<'_, V6> {
     pub fn connect(&self) -> i32 {
         let asked = self.asked();
         let mut pick = Pick::default();
-        match pick_for(self.0.sock_addr, &asked, &Last::default(), &mut pick) {
+        match pick_for(self.0, &asked, &Last::default(), &mut pick) {
             BACKEND => {
                 self.store(&asked, &pick);
                 if asked.proto == PROTO_UDP {
@@ -61,7 +63,7 @@ impl<const V6: bool> Call<'_, V6> {
         let known = held.service != 0 && held.addr == asked.addr && held.port == asked.port;
         let last = Last { known, addr: held.backend, port: held.backend_port, row: held.row };
         let mut pick = Pick::default();
-        match pick_for(self.0.sock_addr, &asked, &last, &mut pick) {
+        match pick_for(self.0, &asked, &last, &mut pick) {
             BACKEND => {
                 self.remember(&held, &asked, &pick);
                 count(Metric::SendMsg, 0);
@@ -131,7 +133,11 @@ impl<const V6: bool> Call<'_, V6> {
     #[inline(always)]
     fn redirect(&self, asked: &Asked, pick: &Pick) -> i32 {
         if debugging() {
-            tell_redirect(self.0, asked, pick);
+            if V6 {
+                tell_redirect6(asked, pick)
+            } else {
+                tell_redirect4(asked, pick)
+            };
         }
         self.write(&pick.addr, pick.port);
         PASS
@@ -141,7 +147,11 @@ impl<const V6: bool> Call<'_, V6> {
     fn refuse(&self, asked: &Asked, why: Metric) -> i32 {
         count(why, 0);
         if debugging() {
-            tell_refusal(self.0, asked, why as u32);
+            if V6 {
+                tell_refusal6(asked, why as u32)
+            } else {
+                tell_refusal4(asked, why as u32)
+            };
         }
         // SAFETY: the helper takes no pointer.
         unsafe { bpf_set_retval(-ECONNREFUSED) };
@@ -208,32 +218,46 @@ impl<const V6: bool> Call<'_, V6> {
     }
 }
 
-/// Called rather than inlined, for its stack is large.
+/// What lines are written with, and not looked at for.
+const NO_CONTEXT: SockAddrContext = SockAddrContext::new(core::ptr::null_mut());
+
+/// A debug line of a call that goes to a backend, on an IPv4 socket.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn tell_redirect(ctx: &SockAddrContext, asked: &Asked, pick: &Pick) {
-    if let (Some(addr), Some(to)) = (asked.addr.mapped(), pick.addr.mapped()) {
-        let (from, to) = (u32::from_be(addr.to_ne()), u32::from_be(to.to_ne()));
-        info!(ctx, "service {} at {:i}:{} goes to {:i}:{}", pick.service, from, asked.port.get(), to, pick.port.get());
-    } else {
-        info!(
-            ctx,
-            "service {} at {:i} port {} goes to {:i}",
-            pick.service,
-            asked.addr.0,
-            asked.port.get(),
-            pick.addr.0
-        );
-    }
+extern "C" fn tell_redirect4(asked: *const Asked, pick: *const Pick) -> i32 {
+    arguments!(asked, pick or 0);
+    let (from, to) = (u32::from_be(asked.addr.v4().to_ne()), u32::from_be(pick.addr.v4().to_ne()));
+    let (port, to_port) = (asked.port.get(), pick.port.get());
+    info!(&NO_CONTEXT, "service {} at {:i}:{} goes to {:i}:{}", pick.service, from, port, to, to_port);
+    0
 }
 
-/// As [`tell_redirect`].
+/// The same on an IPv6 socket, whatever family it reaches.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn tell_refusal(ctx: &SockAddrContext, asked: &Asked, why: u32) {
-    if let Some(addr) = asked.addr.mapped() {
-        info!(ctx, "refused {:i}:{}, reason {}", u32::from_be(addr.to_ne()), asked.port.get(), why);
-    } else {
-        info!(ctx, "refused {:i} port {}, reason {}", asked.addr.0, asked.port.get(), why);
-    }
+extern "C" fn tell_redirect6(asked: *const Asked, pick: *const Pick) -> i32 {
+    arguments!(asked, pick or 0);
+    let port = asked.port.get();
+    info!(&NO_CONTEXT, "service {} at {:i} port {} goes to {:i}", pick.service, asked.addr.0, port, pick.addr.0);
+    0
+}
+
+/// A debug line of a call that is refused, on an IPv4 socket.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tell_refusal4(asked: *const Asked, why: u32) -> i32 {
+    arguments!(asked or 0);
+    info!(&NO_CONTEXT, "refused {:i}:{}, reason {}", u32::from_be(asked.addr.v4().to_ne()), asked.port.get(), why);
+    0
+}
+
+/// The same on an IPv6 socket.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tell_refusal6(asked: *const Asked, why: u32) -> i32 {
+    arguments!(asked or 0);
+    info!(&NO_CONTEXT, "refused {:i} port {}, reason {}", asked.addr.0, asked.port.get(), why);
+    0
 }
 
 #[inline(always)]
@@ -283,27 +307,56 @@ const NO_BACKEND: i32 = 3;
 /// Every attempt met a row of another service.
 const RACED: i32 = 4;
 
-/// Chooses a backend for a call: the one that it has had while that is listed, or that of its network namespace where the service has
-/// affinity.
+/// The service that a call is for.
+#[repr(C)]
+#[derive(Default)]
+struct Found {
+    key: SvcKey,
+    picked: Picked,
+}
+
+/// Finds the service that a call is for.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn pick_for(ctx: *mut bpf_sock_addr, asked: *const Asked, last: *const Last, pick: *mut Pick) -> i32 {
-    arguments!(asked, last or NOT_SERVICE);
-    arguments!(mut pick or NOT_SERVICE);
+extern "C" fn find_called(ctx: *mut bpf_sock_addr, asked: *const Asked, found: *mut Found) -> i32 {
+    arguments!(asked or NOT_SERVICE);
+    arguments!(mut found or NOT_SERVICE);
     let ctx = SockAddrContext::new(ctx);
     let kernel = Kernel::at_socket(&ctx);
-    let Some((key, head)) = lookup(&kernel, asked.addr, asked.port, asked.proto) else {
-        return if is_service_address(&kernel, asked.addr) { OTHER_PORT } else { NOT_SERVICE };
-    };
+    found.key = SvcKey { addr: asked.addr, port: asked.port, proto: asked.proto, scope: SCOPE_EXTERNAL };
+    if find(&kernel, &mut found.key, &mut found.picked.head) {
+        return BACKEND;
+    }
+    if is_service_address(&kernel, asked.addr) { OTHER_PORT } else { NOT_SERVICE }
+}
+
+/// Chooses a backend of the service: the one that the caller has had while that is listed, or that of its network namespace where the service
+/// has affinity.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn choose_called(ctx: *mut bpf_sock_addr, found: *mut Found, last: *const Last, picked: *mut Pick) -> i32 {
+    arguments!(last or NOT_SERVICE);
+    arguments!(mut found, picked or NOT_SERVICE);
     // SAFETY: the helper reads the context that it is given.
-    let client = Ip::of_cookie(unsafe { bpf_get_netns_cookie(ctx.as_ptr()) });
-    match choose_for(&kernel, &key, head, client, *last) {
-        Choice::Backend(Picked { row, backend, .. }) => {
-            *pick = Pick { addr: backend.addr, port: backend.port, service: backend.service, row };
+    let client = Ip::of_cookie(unsafe { bpf_get_netns_cookie(ctx.cast()) });
+    match pick(&Kernel::at_link(), &found.key, &mut found.picked, &client, *last) {
+        Drawn::Backend => {
+            let Picked { row, backend, .. } = &found.picked;
+            *picked = Pick { addr: backend.addr, port: backend.port, service: backend.service, row: *row };
             BACKEND
         }
-        Choice::NotService => NOT_SERVICE,
-        Choice::NoBackend(_) => NO_BACKEND,
-        Choice::Raced(_) => RACED,
+        Drawn::NotService => NOT_SERVICE,
+        Drawn::NoBackend => NO_BACKEND,
+        Drawn::Raced => RACED,
+    }
+}
+
+/// Chooses a backend for a call.
+#[inline(always)]
+fn pick_for(ctx: &SockAddrContext, asked: &Asked, last: &Last, pick: &mut Pick) -> i32 {
+    let mut found = Found::default();
+    match find_called(ctx.sock_addr, asked, &mut found) {
+        BACKEND => choose_called(ctx.sock_addr, &mut found, last, pick),
+        other => other,
     }
 }

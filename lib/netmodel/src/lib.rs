@@ -12,6 +12,7 @@
 //! served, as an API server of another make may let more pass than ours.
 
 mod identity;
+mod maglev;
 mod model;
 mod name;
 mod node;
@@ -25,6 +26,7 @@ mod spec;
 mod traffic;
 
 pub use identity::{ANY_POD, ANYONE};
+pub use maglev::{maglev_size, maglev_table};
 pub use model::{Change, Model, Outcome, Problem};
 pub use name::{ObjectName, PortName};
 pub use node::{NodeSpec, Nodes};

@@ -277,6 +277,7 @@ fn specs_of(port: &Port, slices: Option<&BTreeMap<String, Slice>>) -> Vec<Servic
             backends,
             affinity_timeout_s: port.affinity_timeout_s,
             sources: port.sources.clone(),
+            maglev: port.maglev,
         }
     };
     if port.internal == port.external || port.frontends.iter().all(|frontend| frontend.address.is_internal()) {

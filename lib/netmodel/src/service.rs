@@ -11,6 +11,9 @@ use crate::{ObjectName, PortName};
 /// Label by which a Service says that another proxy serves it.
 const SERVICE_PROXY_NAME: &str = "service.kubernetes.io/service-proxy-name";
 
+/// Annotation that says how flows from outside are spread over backends: `random`, which is the default, or `maglev`.
+const ALGORITHM: &str = "service.skep.io/lb-algorithm";
+
 /// Affinity time-out where the Service has affinity and names none, in seconds.
 const AFFINITY_TIMEOUT_DEFAULT_S: u32 = 10_800;
 
@@ -32,6 +35,8 @@ pub(crate) struct Port {
     pub(crate) affinity_timeout_s: u32,
     /// Who may call the load balancer's addresses; empty for everyone.
     pub(crate) sources: Vec<IpNet>,
+    /// Whether every node sends a flow from outside to the same backend.
+    pub(crate) maglev: bool,
     /// Where callers inside the cluster are sent.
     pub(crate) internal: Policy,
     /// Where callers from outside are sent.
@@ -73,6 +78,7 @@ pub(crate) fn decode_service(service: &Service, name: &ObjectName, problems: &mu
         addresses.retain(|address| !matches!(address, FrontendAddress::Balancer(_)));
         sources.clear();
     }
+    let maglev = is_maglev(service, name, problems);
     let mut ports = Vec::new();
     for (index, port) in spec.ports.iter().flatten().enumerate() {
         let Some(decoded) = decode_port(port, index, name, problems) else { continue };
@@ -89,6 +95,7 @@ pub(crate) fn decode_service(service: &Service, name: &ObjectName, problems: &mu
                 name: PortName { v6: !v4, ..decoded.name.clone() },
                 frontends,
                 affinity_timeout_s,
+                maglev,
                 sources: sources.iter().copied().filter(|range| range.addr().is_ipv4() == v4).collect(),
                 internal: Policy::of(spec.internal_traffic_policy.as_deref()),
                 external: Policy::of(spec.external_traffic_policy.as_deref()),
@@ -97,6 +104,19 @@ pub(crate) fn decode_service(service: &Service, name: &ObjectName, problems: &mu
         }
     }
     Decoded { ports, health_port: health_port(spec, name, problems) }
+}
+
+/// Whether the Service asks for a Maglev table.
+fn is_maglev(service: &Service, name: &ObjectName, problems: &mut Vec<Problem>) -> bool {
+    let annotations = service.metadata.annotations.as_ref();
+    match annotations.and_then(|all| all.get(ALGORITHM)).map(String::as_str) {
+        Some("maglev") => true,
+        None | Some("random") => false,
+        Some(other) => {
+            problems.push(Problem::new("Service", name, format!("metadata.annotations[{ALGORITHM}]"), other));
+            false
+        }
+    }
 }
 
 /// Where a load balancer asks, for Services that keep to the node that a packet came to.
@@ -189,6 +209,7 @@ fn decode_port(port: &ServicePort, index: usize, name: &ObjectName, problems: &m
         frontends: frontends.collect(),
         affinity_timeout_s: 0,
         sources: Vec::new(),
+        maglev: false,
         internal: Policy::default(),
         external: Policy::default(),
     })

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::Serialize;
 
-use crate::PortName;
+use crate::{PortName, maglev_size};
 
 /// A port of a Service: where it is reached, and who answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -26,6 +26,8 @@ pub struct ServiceSpec {
     pub elsewhere: bool,
     /// Who may call it from outside at its load balancer's addresses, sorted; empty for everyone.
     pub sources: Vec<IpNet>,
+    /// Whether every node sends a flow from outside to the same backend, by a Maglev table.
+    pub maglev: bool,
 }
 
 /// What a load balancer asks a node about a Service: whether it has backends of its own (`healthCheckNodePort`).
@@ -69,6 +71,23 @@ pub enum FrontendAddress {
     Balancer(IpAddr),
     /// Every address of the node of the list's family: a node port.
     Node,
+}
+
+impl ServiceSpec {
+    /// Slots of its Maglev table; 0 where it has none: callers inside the cluster choose where they are, and need none.
+    pub fn maglev_slots(&self) -> u32 {
+        if !self.maglev || self.frontends.iter().all(|frontend| !frontend.is_by_table()) {
+            return 0;
+        }
+        maglev_size(self.backends.iter().filter(|backend| backend.state == BackendState::Active).count())
+    }
+}
+
+impl Frontend {
+    /// Whether its calls may go by a Maglev table: those from outside.
+    pub fn is_by_table(&self) -> bool {
+        !self.address.is_internal() && self.scope == Scope::External
+    }
 }
 
 impl FrontendAddress {

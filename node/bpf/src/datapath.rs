@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::Flock;
 use skep_abi::{
-    ABI_VERSION, BACKENDS, Backend, CONFIG_DEBUG, Config, EP_EGRESS, EP_INGRESS, Ip, NAME_SERVICE, Name, NameKey,
-    OVERLAY_VNI,
+    ABI_VERSION, BACKENDS, Backend, CONFIG_DEBUG, Config, EP_EGRESS, EP_INGRESS, Ip, MAGLEV, MaglevRow,
+    NAME_SERVICE, Name, NameKey, OVERLAY_VNI,
 };
 use skep_datapath::{Full, Limits, Plan, Tables};
 use skep_netmodel::{Change, RemoteSpec, ServiceSpec};
@@ -50,7 +50,8 @@ struct Sites {
 pub(crate) struct State {
     programs: Arc<Programs>,
     tables: Tables,
-    rows: MappedRows,
+    rows: MappedRows<Backend>,
+    maglev: MappedRows<MaglevRow>,
     config: Config,
     /// `EP_*` flags of endpoints, by address, whether they are there or not yet.
     pub(crate) policed: HashMap<IpAddr, u32>,
@@ -230,7 +231,7 @@ impl Datapath {
                 }
                 planned => planned?,
             };
-            if let Err(error) = write(&mut state.rows, inspector, &plan) {
+            if let Err(error) = write(state, inspector, &plan) {
                 state.read_again(&self.pins, inspector)?;
                 return Err(error);
             }
@@ -292,32 +293,31 @@ impl State {
     fn restore(pins: &Pins, inspector: &Inspector, programs: Arc<Programs>, config: Config) -> Result<Self, Error> {
         // A list that was given up just before is not in the dump, and a reader may still be at it.
         sys::grace_period().context(|| "wait for a grace period".to_owned())?;
-        let backends = pins.require_map(&BACKENDS)?;
-        let info: sys::MapInfo = sys::info(backends.as_fd()).context(|| "inspect map BACKENDS".to_owned())?;
-        let rows = MappedRows::new(backends.as_fd(), info.max_entries, true)?;
+        let (rows, maglev) = (MappedRows::open(pins, &BACKENDS, true)?, MappedRows::open(pins, &MAGLEV, true)?);
         let maps = &inspector.maps;
         let limits = Limits {
             heads: maps.services.info()?.max_entries,
-            rows: info.max_entries,
+            rows: rows.len(),
+            maglev: maglev.len(),
             sources: maps.sources.info()?.max_entries,
         };
         let endpoints = maps.endpoints.dump()?.into_iter();
         let policed =
             endpoints.map(|(address, endpoint)| (address.into(), endpoint.flags & (EP_INGRESS | EP_EGRESS))).collect();
         let tables = Tables::restore(limits, &inspector.dump()?);
-        Ok(Self { programs, tables, rows, config, policed, gone: HashSet::new() })
+        Ok(Self { programs, tables, rows, maglev, config, policed, gone: HashSet::new() })
     }
 
     /// Forgets what was thought of the tables. What only user space knows stays.
     fn read_again(&mut self, pins: &Pins, inspector: &Inspector) -> Result<(), Error> {
         let fresh = Self::restore(pins, inspector, Arc::clone(&self.programs), self.config)?;
-        (self.tables, self.rows) = (fresh.tables, fresh.rows);
+        (self.tables, self.rows, self.maglev) = (fresh.tables, fresh.rows, fresh.maglev);
         Ok(())
     }
 }
 
 /// Field by field, as a plan asks for.
-fn write(rows: &mut MappedRows, inspector: &Inspector, plan: &Plan) -> Result<(), Error> {
+fn write(state: &mut State, inspector: &Inspector, plan: &Plan) -> Result<(), Error> {
     let maps = &inspector.maps;
     let key = |id| NameKey { kind: NAME_SERVICE, id };
     // A set: the value says nothing.
@@ -325,7 +325,10 @@ fn write(rows: &mut MappedRows, inspector: &Inspector, plan: &Plan) -> Result<()
     let names: Vec<_> = plan.names.iter().map(|(id, name)| (key(*id), Name::new(name))).collect();
     maps.names.put_all(&names)?;
     for (base, list) in &plan.rows {
-        rows.store(*base, list);
+        state.rows.store(*base, list);
+    }
+    for (base, table) in &plan.tables {
+        state.maglev.store(*base, table);
     }
     maps.sources.put_all(&sources)?;
     maps.services.put_all(&plan.heads)?;

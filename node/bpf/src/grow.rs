@@ -3,9 +3,10 @@
 //! Only maps that user space alone writes can grow: the copy is complete then. What programs write to (flows, affinity) is bounded
 //! by eviction instead.
 
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd};
 
-use skep_abi::{BACKENDS, BLOCKS, IDENTITIES, IPCACHE, MAPS, MapSpec, NAMES, POLICY, SOURCES, SVC};
+use aya::Pod;
+use skep_abi::{BACKENDS, BLOCKS, Backend, IDENTITIES, IPCACHE, MAGLEV, MAPS, MaglevRow, MapSpec, NAMES, POLICY, SOURCES, SVC};
 use skep_datapath::Full;
 
 use crate::error::Context as _;
@@ -35,17 +36,16 @@ pub(crate) fn replace(pins: &Pins, inspector: &Inspector, full: Full) -> Result<
         IDENTITIES => maps.identities.copy_to(copy)?,
         BLOCKS => maps.blocks.copy_to(copy)?,
         POLICY => maps.policy.copy_to(copy)?,
-        BACKENDS => copy_rows(pins, spec, MappedRows::new(map.as_fd(), entries, true)?)?,
+        BACKENDS => copy_rows::<Backend>(pins, spec, map.as_fd(), entries)?,
+        MAGLEV => copy_rows::<MaglevRow>(pins, spec, map.as_fd(), entries)?,
         _ => return Err(full.into()),
     }
     pins.replace_map(spec, map.as_fd())?;
     Ok(entries)
 }
 
-fn copy_rows(pins: &Pins, spec: &MapSpec, mut into: MappedRows) -> Result<(), Error> {
-    let held = pins.require_map(spec)?;
-    let info: sys::MapInfo = sys::info(held.as_fd()).context(|| format!("inspect map {}", spec.name))?;
-    let rows = MappedRows::new(held.as_fd(), info.max_entries, false)?.load(info.max_entries);
-    into.store(0, &rows);
+fn copy_rows<T: Pod>(pins: &Pins, spec: &MapSpec, into: BorrowedFd<'_>, entries: u32) -> Result<(), Error> {
+    let rows = MappedRows::<T>::open(pins, spec, false)?.load(u32::MAX);
+    MappedRows::new(into, spec, entries, true)?.store(0, &rows);
     Ok(())
 }

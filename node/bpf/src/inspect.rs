@@ -8,9 +8,10 @@ use std::path::Path;
 
 use skep_abi::{
     BACKENDS, BLOCKS, BlockPrefix, CONFIG, CT, CT_BRIEF, CT_SHARE, Config, Counter, Ct, CtKey, ENDPOINTS, Endpoint,
-    IDENTITIES, IPCACHE, Ip, MAPS, METRICS, Mac, MapKind, MapSpec, Metric, NAME_ENDPOINT, NAME_SERVICE, NAMES, NAT,
-    NODE_ADDRS, Name, NameKey, NatFlow, NatKey, Origin, POLICY, POLICY_STATE, Peer, PolicyEpoch, PolicyPrefix,
-    PolicyRow, PrefixKey, Remote, SOURCES, SVC, SourcePrefix, Svc, SvcKey, UDP_ORIGIN, UdpOriginKey,
+    IDENTITIES, IPCACHE, Ip, MAGLEV, MAPS, METRICS, Mac, MaglevRow, MapKind, MapSpec, Metric, NAME_ENDPOINT,
+    NAME_SERVICE, NAMES, NAT, NODE_ADDRS, Name, NameKey, NatFlow, NatKey, Origin, POLICY, POLICY_STATE, Peer,
+    PolicyEpoch, PolicyPrefix, PolicyRow, PrefixKey, Remote, SOURCES, SVC, SourcePrefix, Svc, SvcKey, UDP_ORIGIN,
+    UdpOriginKey,
 };
 use skep_datapath::{Dump, ServiceRow, decode_services};
 
@@ -153,15 +154,15 @@ impl Inspector {
 
     /// The service tables as they are, undecoded.
     pub(crate) fn dump(&self) -> Result<Dump, Error> {
-        let backends = self.pins.require_map(&BACKENDS)?;
-        let info: sys::MapInfo = sys::info(backends.as_fd()).context(|| "inspect map BACKENDS".to_owned())?;
         // Heads before rows: a list that a head names is complete when the head can be read.
         let heads = self.maps.services.dump()?;
         let end = heads.iter().map(|(_, head)| list_end(head)).max().unwrap_or(0);
-        let rows = MappedRows::new(backends.as_fd(), info.max_entries, false)?.load(end);
+        let rows = MappedRows::open(&self.pins, &BACKENDS, false)?.load(end);
+        let end = heads.iter().map(|(_, head)| table_end(head)).max().unwrap_or(0);
+        let tables = MappedRows::open(&self.pins, &MAGLEV, false)?.load(end);
         let names = self.names(NAME_SERVICE)?.into_iter().collect();
         let sources = self.maps.sources.dump()?.into_iter().map(|(source, _)| source).collect();
-        Ok(Dump { heads, rows, names, sources })
+        Ok(Dump { heads, rows, tables, names, sources })
     }
 
     /// Service heads with their backends, sorted by name.
@@ -289,7 +290,8 @@ impl Inspector {
             name if name == CT_BRIEF.name => Some(maps.ct_brief.dump()?.len()),
             name if name == NAT.name => Some(maps.nat.dump()?.len()),
             name if name == IPCACHE.name => Some(maps.ipcache.dump()?.len()),
-            name if name == BACKENDS.name => Some(self.rows_in_use()?),
+            name if name == BACKENDS.name => Some(self.rows_in_use(|head| (head.base, list_end(head)))?),
+            name if name == MAGLEV.name => Some(self.rows_in_use(|head| (head.maglev, table_end(head)))?),
             _ => None,
         };
         Ok(MapRow {
@@ -304,9 +306,9 @@ impl Inspector {
         })
     }
 
-    fn rows_in_use(&self) -> Result<usize, Error> {
-        let mut lists: Vec<(u32, u32)> =
-            self.maps.services.dump()?.into_iter().map(|(_, head)| (head.base, list_end(&head))).collect();
+    /// Rows of an array that heads point at, by the range that each has there.
+    fn rows_in_use(&self, range: impl Fn(&Svc) -> (u32, u32)) -> Result<usize, Error> {
+        let mut lists: Vec<(u32, u32)> = self.maps.services.dump()?.iter().map(|(_, head)| range(head)).collect();
         lists.sort_unstable();
         lists.dedup();
         Ok(lists.iter().map(|&(base, end)| (end - base) as usize).sum())
@@ -316,6 +318,11 @@ impl Inspector {
 /// The row after a head's list.
 fn list_end(head: &Svc) -> u32 {
     head.base.saturating_add(head.active).saturating_add(head.terminating)
+}
+
+/// The row after its Maglev table.
+fn table_end(head: &Svc) -> u32 {
+    head.maglev.saturating_add(head.slots.div_ceil(MaglevRow::SLOTS as u32))
 }
 
 fn program_row(pin: &str, link: &sys::LinkInfo, info: &sys::ProgInfo) -> ProgramRow {

@@ -12,7 +12,10 @@ use crate::options::Sizes;
 use crate::pin::Pins;
 use crate::{Error, sys};
 
-const OBJECTS: [(&str, &[u8], &[&str]); 6] = [
+/// An object: its name, its bytes, and the programs in it.
+type Object = (&'static str, &'static [u8], &'static [&'static str]);
+
+const OBJECTS: [Object; 6] = [
     (
         "cgroup_sock",
         aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/cgroup_sock")),
@@ -50,25 +53,25 @@ impl Programs {
     /// Loads every program. Maps that are pinned are adopted after a check, others are created and pinned.
     pub(crate) fn load(pins: &Pins, sizes: &Sizes) -> Result<Self, Error> {
         for spec in &MAPS {
-            pins.open_map(spec)?;
-        }
-        let mut loader = loader(pins, sizes);
-        let mut by_name = BTreeMap::new();
-        for (object, bytes, programs) in OBJECTS {
-            let mut ebpf = loader.load(bytes).map_err(|source| Error::Object { object, source: Box::new(source) })?;
-            for &program in programs {
-                let fd = load_program(&mut ebpf, program)
-                    .map_err(|source| Error::Program { program, source: Box::new(source) })?;
-                by_name.insert(program, fd);
-            }
-        }
-        // Checked once more, as the objects might have been built of another version of the layout than this crate; what no
-        // program uses is not in them.
-        for spec in &MAPS {
-            if pins.open_map(spec)?.is_none() {
+            // Socket storage wants type information, which the first object brings.
+            if pins.open_map(spec)?.is_none() && spec.kind != MapKind::SkStorage {
                 let map = sys::map_create(spec, sizes.of(spec)).context(|| format!("create map {}", spec.name))?;
                 sys::pin(map.as_fd(), &pins.map(spec)).context(|| format!("pin map {}", spec.name))?;
             }
+        }
+        let [first, others @ ..] = &OBJECTS;
+        let mut by_name = load_object(first, pins, sizes)?;
+        // Most of the time is the kernel's, which checks programs of several threads at once.
+        let loaded = std::thread::scope(|scope| {
+            let threads: Vec<_> = others.iter().map(|one| scope.spawn(|| load_object(one, pins, sizes))).collect();
+            threads.into_iter().map(|thread| thread.join().expect("no object panics")).collect::<Vec<_>>()
+        });
+        for programs in loaded {
+            by_name.extend(programs?);
+        }
+        // Checked once more, as the objects might have been built of another version of the layout than this crate.
+        for spec in &MAPS {
+            pins.require_map(spec)?;
         }
         Ok(Self { by_name })
     }
@@ -77,6 +80,20 @@ impl Programs {
     pub(crate) fn get(&self, name: &str) -> &OwnedFd {
         self.by_name.get(name).expect("every program is loaded at the start")
     }
+}
+
+fn load_object(
+    &(object, bytes, programs): &Object,
+    pins: &Pins,
+    sizes: &Sizes,
+) -> Result<BTreeMap<&'static str, OwnedFd>, Error> {
+    let mut ebpf =
+        loader(pins, sizes).load(bytes).map_err(|source| Error::Object { object, source: Box::new(source) })?;
+    let load = |&program: &&'static str| {
+        let fd = load_program(&mut ebpf, program);
+        Ok((program, fd.map_err(|source| Error::Program { program, source: Box::new(source) })?))
+    };
+    programs.iter().map(load).collect()
 }
 
 fn loader<'a>(pins: &Pins, sizes: &Sizes) -> EbpfLoader<'a> {

@@ -35,6 +35,10 @@ pub struct ServiceRow {
     pub terminating: u32,
     /// Session affinity time-out in seconds; 0 is none.
     pub affinity_timeout_s: u32,
+    /// Slots of the Maglev table by which flows from outside are spread; 0 where they are spread at random.
+    pub maglev_slots: u32,
+    /// Whether that table is what it should be for the list; so too where there is none.
+    pub maglev_right: bool,
     /// Prefixes of the callers outside that may have it, sorted; empty for everyone.
     pub sources: Vec<String>,
     /// Its list.
@@ -78,6 +82,7 @@ pub fn decode_services(dump: &Dump, pod: impl Fn(IpAddr) -> Option<String>) -> V
             if head.flags & SVC_SOURCES != 0 {
                 row.sources = decode_sources(head.service, dump);
             }
+            row.maglev_right = dump.is_table_right(head);
             row
         })
         .collect();
@@ -102,6 +107,8 @@ fn decode_head(key: &SvcKey, head: &Svc, name: String, backends: Vec<BackendRow>
         active: head.active,
         terminating: head.terminating,
         affinity_timeout_s: head.affinity_timeout_s,
+        maglev_slots: head.slots,
+        maglev_right: true,
         sources: Vec::new(),
         backends,
     }

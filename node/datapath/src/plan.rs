@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use skep_abi::{Backend, SourcePrefix, Svc, SvcKey};
+use skep_abi::{Backend, MaglevRow, SourcePrefix, Svc, SvcKey};
 
 use crate::Range;
 
@@ -13,6 +13,8 @@ pub struct Plan {
     pub names: Vec<(u32, String)>,
     /// Rows of the backend table, each list from its first row on. No reader can see them before the heads are written.
     pub rows: Vec<(u32, Vec<Backend>)>,
+    /// Rows of the Maglev tables, each table from its first row on. As with the rows before, no reader can see them yet.
+    pub tables: Vec<(u32, Vec<MaglevRow>)>,
     /// Prefixes of callers to write, before the heads that ask for them.
     pub sources: Vec<SourcePrefix>,
     /// Heads to write, each replaced as a whole.
@@ -25,7 +27,8 @@ pub struct Plan {
     pub removed_names: Vec<u32>,
     /// Datagram backends that their services have no more, each with its service's id: sockets connected to them speak into the void.
     pub gone: Vec<Backend>,
-    /// Ranges that are free a grace period after the heads were written; [`crate::Tables`] keeps account of them.
+    /// Ranges of backend rows that are free a grace period after the heads were written; [`crate::Tables`] keeps account of them, and of
+    /// those of Maglev tables.
     pub retired: Vec<Range>,
 }
 
@@ -33,6 +36,7 @@ impl Plan {
     /// Number of elements to write or delete.
     pub fn ops(&self) -> usize {
         let rows: usize = self.rows.iter().map(|(_, rows)| rows.len()).sum();
+        let rows = rows + self.tables.iter().map(|(_, rows)| rows.len()).sum::<usize>();
         let sources = self.sources.len() + self.removed_sources.len();
         self.names.len() + rows + sources + self.heads.len() + self.removed_heads.len() + self.removed_names.len()
     }
@@ -54,6 +58,9 @@ impl fmt::Display for Plan {
                 writeln!(f, "row {row} {}:{} of {}{state}", backend.addr, backend.port, backend.service)?;
             }
         }
+        for (base, rows) in &self.tables {
+            writeln!(f, "table {base}+{}", rows.len())?;
+        }
         for source in &self.sources {
             writeln!(f, "source {} of {}", source.key.addr, source.key.service)?;
         }
@@ -62,11 +69,15 @@ impl fmt::Display for Plan {
                 writeln!(f, "address {}", key.addr)?;
                 continue;
             }
-            writeln!(
+            write!(
                 f,
                 "head {}:{}/{} service {} rows {}+{}+{}",
                 key.addr, key.port, key.proto, head.service, head.base, head.active, head.terminating
             )?;
+            if head.slots != 0 {
+                write!(f, " by {} slots from {}", head.slots, head.maglev)?;
+            }
+            writeln!(f)?;
         }
         for key in &self.removed_heads {
             if *key == SvcKey::address(key.addr) {

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use skep_abi::{Backend, SVC_ADDRESS, SourcePrefix, Svc, SvcKey};
+use skep_abi::{Backend, MaglevRow, SVC_ADDRESS, SourcePrefix, Svc, SvcKey};
 
-use crate::tables::{Held, Ids};
+use crate::tables::{Held, Ids, table_of};
 use crate::{Limits, Range, Tables};
 
 /// The kernel's content.
@@ -14,6 +14,8 @@ pub struct Dump {
     pub heads: Vec<(SvcKey, Svc)>,
     /// `BACKENDS`, from row 0 on, at least as far as the heads' lists reach.
     pub rows: Vec<Backend>,
+    /// `MAGLEV`, from row 0 on, at least as far as the heads' tables reach.
+    pub tables: Vec<MaglevRow>,
     /// Names of service ids.
     pub names: Vec<(u32, String)>,
     /// `SOURCES`.
@@ -26,6 +28,18 @@ impl Dump {
         let range = range_of(head);
         let end = range.base as usize + range.len as usize;
         self.rows.get(range.base as usize..end).unwrap_or_default()
+    }
+
+    /// The rows of a head's Maglev table; empty where it has none, or the map ends before.
+    pub fn table(&self, head: &Svc) -> &[MaglevRow] {
+        let range = table_range(head);
+        let end = range.base as usize + range.len as usize;
+        self.tables.get(range.base as usize..end).unwrap_or_default()
+    }
+
+    /// Whether a head's Maglev table is that of its list.
+    pub fn is_table_right(&self, head: &Svc) -> bool {
+        head.slots == 0 || self.table(head) == table_of(self.list(head))
     }
 }
 
@@ -66,21 +80,31 @@ impl Tables {
     }
 
     fn adopt(&mut self, id: u32, heads: &BTreeMap<SvcKey, Svc>, dump: &Dump, reserved: &mut BTreeSet<Range>) -> Held {
-        let mut ranges = Vec::new();
-        for head in heads.values() {
+        let mut ranges: Vec<(Range, Range)> = Vec::new();
+        let mut last = None;
+        // Heads of one list differ in whether they go by its table: those that do come first.
+        let (by_table, plain): (Vec<&Svc>, Vec<&Svc>) = heads.values().partition(|head| head.slots > 0);
+        for head in by_table.into_iter().chain(plain) {
             let range = range_of(head);
             if range.len > 0 && reserved.insert(range) && self.ranges.reserve(range) {
-                ranges.push((range, dump.list(head)));
+                let table = table_range(head);
+                let table = if self.maglevs.reserve(table) { table } else { Range::default() };
+                ranges.push((range, table));
+                last = Some(head);
             }
         }
-        let Some((range, list)) = ranges.pop() else {
+        let (Some((range, maglev)), Some(head)) = (ranges.pop(), last) else {
             return Held { id, heads: heads.clone(), ..Held::default() };
         };
-        let whole = list.iter().all(|row| row.service == id);
+        let list = dump.list(head);
+        let whole = list.iter().all(|row| row.service == id) && dump.is_table_right(head);
         let rows = if whole { list.iter().map(|row| Backend { service: 0, ..*row }).collect() } else { Vec::new() };
-        let older = ranges.into_iter().map(|(range, _)| range).collect();
-        Held { id, range, older, rows, heads: heads.clone(), ..Held::default() }
+        Held { id, range, maglev, slots: head.slots, older: ranges, rows, heads: heads.clone(), ..Held::default() }
     }
+}
+
+fn table_range(head: &Svc) -> Range {
+    Range { base: head.maglev, len: head.slots.div_ceil(MaglevRow::SLOTS as u32) }
 }
 
 fn range_of(head: &Svc) -> Range {

@@ -1,13 +1,15 @@
 //! What the kernel holds of services, and the plans that change it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::net::SocketAddr;
 
 use ipnet::IpNet;
 use skep_abi::{
-    BACKEND_TERMINATING, BACKENDS, Backend, Be16, Ip, PROTO_TCP, PROTO_UDP, SCOPE_EXTERNAL, SCOPE_INTERNAL, SOURCES,
-    SVC, SVC_ELSEWHERE, SVC_EXTERNAL, SVC_NODE_PORT, SVC_SOURCES, SVC_TWO_SCOPES, Source, SourcePrefix, Svc, SvcKey,
+    BACKEND_TERMINATING, BACKENDS, Backend, Be16, Ip, MAGLEV, MaglevRow, PROTO_TCP, PROTO_UDP, SCOPE_EXTERNAL,
+    SCOPE_INTERNAL, SOURCES, SVC, SVC_ELSEWHERE, SVC_EXTERNAL, SVC_NODE_PORT, SVC_SOURCES, SVC_TWO_SCOPES, Source,
+    SourcePrefix, Svc, SvcKey,
 };
-use skep_netmodel::{BackendState, Change, FrontendAddress, Protocol, Scope, ServiceSpec};
+use skep_netmodel::{BackendState, Change, Frontend, FrontendAddress, Protocol, Scope, ServiceSpec, maglev_table};
 
 use crate::addresses::Addresses;
 use crate::{Full, Plan, Range, Ranges};
@@ -21,6 +23,8 @@ pub struct Limits {
     pub rows: u32,
     /// Of `SOURCES`.
     pub sources: u32,
+    /// Of `MAGLEV`.
+    pub maglev: u32,
 }
 
 /// What the kernel holds of services.
@@ -37,6 +41,8 @@ pub struct Tables {
     /// Prefixes held.
     pub(crate) sources: usize,
     pub(crate) ranges: Ranges,
+    /// Of the Maglev tables.
+    pub(crate) maglevs: Ranges,
     pub(crate) ids: Ids,
 }
 
@@ -45,8 +51,11 @@ pub struct Tables {
 pub(crate) struct Held {
     pub(crate) id: u32,
     pub(crate) range: Range,
-    /// Ranges of heads that a plan cut short had left behind; found by a restore alone.
-    pub(crate) older: Vec<Range>,
+    /// Its Maglev table: rows, and slots in them.
+    pub(crate) maglev: Range,
+    pub(crate) slots: u32,
+    /// Ranges of heads that a plan cut short had left behind, and of their Maglev tables; found by a restore alone.
+    pub(crate) older: Vec<(Range, Range)>,
     /// Without their service ids, which say nothing here.
     pub(crate) rows: Vec<Backend>,
     pub(crate) heads: BTreeMap<SvcKey, Svc>,
@@ -66,7 +75,9 @@ struct Wanted<'a> {
     name: String,
     rows: Vec<Backend>,
     range: Range,
-    /// Whether `range` is a new one.
+    maglev: Range,
+    slots: u32,
+    /// Whether the ranges are new ones.
     fresh: bool,
 }
 
@@ -81,6 +92,7 @@ impl Tables {
             lost_sources: Vec::new(),
             sources: 0,
             ranges: Ranges::new(limits.rows),
+            maglevs: Ranges::new(limits.maglev),
             ids: Ids::default(),
         }
     }
@@ -126,12 +138,13 @@ impl Tables {
 
     /// Rows that wait for a grace period before they can be written again.
     pub fn limbo_rows(&self) -> u32 {
-        self.ranges.limbo_rows()
+        self.ranges.limbo_rows() + self.maglevs.limbo_rows()
     }
 
     /// A grace period has passed since the last plan was carried out.
     pub fn grace_passed(&mut self) {
         self.ranges.grace_passed();
+        self.maglevs.grace_passed();
     }
 
     fn plan<'a>(
@@ -175,7 +188,7 @@ impl Tables {
         let mut wanted = Vec::new();
         let mut new_heads = HashSet::new();
         let mut new_sources = 0;
-        let mut short = 0;
+        let (mut short, mut short_maglev) = (0, 0);
         for (name, spec) in specs {
             new_heads.extend(keys(spec).map(|(key, _)| key).filter(|key| !self.heads.contains_key(key)));
             let whole = spec.frontends.iter().filter(|frontend| frontend.address.is_internal());
@@ -183,24 +196,28 @@ impl Tables {
             new_heads.extend(whole.filter(|key| !self.addresses.has(&key.addr)));
             new_sources += spec.sources.len();
             let rows = encode_rows(spec);
-            let held = self.services.get(&name).filter(|held| held.rows == rows);
-            let (range, fresh) = match held {
-                Some(held) => (held.range, false),
-                None => match self.ranges.allocate(rows.len() as u32) {
-                    Some(range) => (range, true),
-                    None => {
-                        short += rows.len() as u32;
-                        continue;
-                    }
-                },
-            };
-            wanted.push(Wanted { spec, name, rows, range, fresh });
+            let slots = spec.maglev_slots();
+            let held = self.services.get(&name).filter(|held| held.rows == rows && held.slots == slots);
+            if let Some(Held { range, maglev, .. }) = held {
+                wanted.push(Wanted { spec, name, rows, range: *range, maglev: *maglev, slots, fresh: false });
+                continue;
+            }
+            let table_rows = slots.div_ceil(MaglevRow::SLOTS as u32);
+            let range = self.ranges.allocate(rows.len() as u32);
+            let maglev = self.maglevs.allocate(table_rows);
+            short += if range.is_none() { rows.len() as u32 } else { 0 };
+            short_maglev += if maglev.is_none() { table_rows } else { 0 };
+            let (range, maglev) = (range.unwrap_or_default(), maglev.unwrap_or_default());
+            wanted.push(Wanted { spec, name, rows, range, maglev, slots, fresh: true });
         }
         let heads = (self.heads.len() + self.addresses.len() + new_heads.len()) as u32;
         let sources = (self.sources + new_sources) as u32;
         let full = if short > 0 {
             let used = self.limits.rows - self.ranges.free_rows();
             Some(Full { map: BACKENDS.name, capacity: self.limits.rows, needed: used.saturating_add(short) })
+        } else if short_maglev > 0 {
+            let used = self.limits.maglev - self.maglevs.free_rows();
+            Some(Full { map: MAGLEV.name, capacity: self.limits.maglev, needed: used.saturating_add(short_maglev) })
         } else if heads > self.limits.heads {
             // New heads are written before old ones go, so that both need room.
             Some(Full { map: SVC.name, capacity: self.limits.heads, needed: heads })
@@ -214,6 +231,7 @@ impl Tables {
             Some(full) => {
                 for want in wanted.into_iter().filter(|want| want.fresh) {
                     self.ranges.release(want.range);
+                    self.maglevs.release(want.maglev);
                 }
                 Err(full)
             }
@@ -230,9 +248,11 @@ impl Tables {
                 id
             }
         };
+        let by_table = want.spec.frontends.iter().map(Frontend::is_by_table);
         let terminating = want.rows.iter().filter(|row| row.flags & BACKEND_TERMINATING != 0).count() as u32;
         let heads: BTreeMap<SvcKey, Svc> = keys(want.spec)
-            .map(|(key, flags)| {
+            .zip(by_table)
+            .map(|((key, flags), by_table)| {
                 let head = Svc {
                     service: id,
                     flags,
@@ -240,6 +260,8 @@ impl Tables {
                     active: want.rows.len() as u32 - terminating,
                     terminating,
                     affinity_timeout_s: want.spec.affinity_timeout_s,
+                    maglev: if by_table { want.maglev.base } else { 0 },
+                    slots: if by_table { want.slots } else { 0 },
                 };
                 (key, head)
             })
@@ -254,6 +276,9 @@ impl Tables {
         if want.fresh && want.range.len > 0 {
             let rows = want.rows.iter().map(|row| Backend { service: id, ..*row }).collect();
             plan.rows.push((want.range.base, rows));
+        }
+        if want.fresh && want.slots > 0 {
+            plan.tables.push((want.maglev.base, table_of(&want.rows)));
         }
         let sources: BTreeSet<SourcePrefix> = want.spec.sources.iter().map(|range| source(id, range)).collect();
         let former_sources = former.as_ref().map(|former| former.sources.clone()).unwrap_or_default();
@@ -270,7 +295,8 @@ impl Tables {
             }
             orphans.extend(former.heads.into_keys().filter(|key| !heads.contains_key(key)).map(|key| (key, id)));
         }
-        self.services.insert(want.name, Held { id, range: want.range, older, rows: want.rows, heads, sources });
+        let Wanted { name, rows, range, maglev, slots, .. } = want;
+        self.services.insert(name, Held { id, range, maglev, slots, older, rows, heads, sources });
     }
 
     /// A head belongs to a service from now on.
@@ -294,9 +320,10 @@ impl Tables {
     }
 
     fn retire(&mut self, held: &Held, plan: &mut Plan) {
-        for range in held.older.iter().copied().chain([held.range]).filter(|range| range.len > 0) {
+        for (range, maglev) in held.older.iter().copied().chain([(held.range, held.maglev)]) {
+            self.maglevs.retire(maglev);
             self.ranges.retire(range);
-            plan.retired.push(range);
+            plan.retired.extend((range.len > 0).then_some(range));
         }
     }
 }
@@ -356,6 +383,19 @@ fn encode_rows(spec: &ServiceSpec) -> Vec<Backend> {
             BackendState::Terminating => BACKEND_TERMINATING,
         };
         Backend { addr: backend.address.into(), port: Be16::new(backend.port), proto, flags, service: 0 }
+    });
+    rows.collect()
+}
+
+/// The Maglev table of a list's active rows.
+pub(crate) fn table_of(rows: &[Backend]) -> Vec<MaglevRow> {
+    let active = rows.iter().filter(|row| row.flags & BACKEND_TERMINATING == 0);
+    let backends: Vec<SocketAddr> = active.map(|row| SocketAddr::new(row.addr.into(), row.port.get())).collect();
+    let table = maglev_table(&backends);
+    let rows = table.chunks(MaglevRow::SLOTS).map(|slots| {
+        let mut row = MaglevRow::default();
+        row.0[..slots.len()].copy_from_slice(slots);
+        row
     });
     rows.collect()
 }

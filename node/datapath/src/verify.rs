@@ -24,7 +24,9 @@ pub fn verify_services<'a>(specs: impl IntoIterator<Item = &'a ServiceSpec>, hel
             let closed = matches!(frontend.address, FrontendAddress::Balancer(_));
             let mut sources: Vec<String> = spec.sources.iter().filter(|_| closed).map(ToString::to_string).collect();
             sources.sort_unstable();
-            wanted.insert(key, format!("{} to [{}]{}", spec.name, list.join(", "), only_from(&sources)));
+            let slots = if frontend.is_by_table() { spec.maglev_slots() } else { 0 };
+            let rest = format!("{}{}", only_from(&sources), by_table(slots, true));
+            wanted.insert(key, format!("{} to [{}]{rest}", spec.name, list.join(", ")));
             if frontend.address.is_internal() {
                 wanted.insert(format!("{address} as a whole"), WHOLE.to_owned());
             }
@@ -51,6 +53,14 @@ fn only_from(sources: &[String]) -> String {
     if sources.is_empty() { String::new() } else { format!(" only from {}", sources.join(", ")) }
 }
 
+fn by_table(slots: u32, right: bool) -> String {
+    match (slots, right) {
+        (0, _) => String::new(),
+        (slots, true) => format!(" by {slots} slots"),
+        (slots, false) => format!(" by {slots} slots of another list"),
+    }
+}
+
 fn backend(one: &Backend) -> String {
     let state = if one.state == BackendState::Terminating { " terminating" } else { "" };
     format!("{}{state}", SocketAddr::new(one.address, one.port))
@@ -68,5 +78,6 @@ fn row(row: &ServiceRow) -> (String, String) {
         })
         .collect();
     let key = format!("{} {}/{} {}", row.address, row.port, row.protocol, row.scope);
-    (key, format!("{} to [{}]{}", row.name, list.join(", "), only_from(&row.sources)))
+    let rest = format!("{}{}", only_from(&row.sources), by_table(row.maglev_slots, row.maglev_right));
+    (key, format!("{} to [{}]{rest}", row.name, list.join(", ")))
 }

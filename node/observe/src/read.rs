@@ -157,6 +157,7 @@ fn service(row: ServiceRow) -> v1::Service {
         active: row.active,
         terminating: row.terminating,
         affinity_timeout_s: row.affinity_timeout_s,
+        maglev_slots: row.maglev_slots,
         sources: row.sources,
         backends: row.backends.into_iter().map(backend).collect(),
     }

@@ -39,5 +39,6 @@ pub fn service(name: &str, protocol: Protocol, frontends: &[Frontend], backends:
         affinity_timeout_s: 0,
         elsewhere: false,
         sources: Vec::new(),
+        maglev: false,
     }))
 }

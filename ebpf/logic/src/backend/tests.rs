@@ -25,6 +25,8 @@ struct Host {
     inside: Cell<bool>,
     now_ns: Cell<u64>,
     seed: Cell<u32>,
+    hash: Cell<Option<u32>>,
+    maglev: RefCell<Vec<MaglevRow>>,
     /// Rewrites the tables after that many row reads, as a writer in between would.
     race: Cell<Option<(u32, fn(&Host))>>,
 }
@@ -55,6 +57,12 @@ impl Tables for Host {
     }
     fn is_inside(&self) -> bool {
         self.inside.get()
+    }
+    fn flow_hash(&self) -> Option<u32> {
+        self.hash.get()
+    }
+    fn maglev(&self, row: u32) -> Option<MaglevRow> {
+        self.maglev.borrow().get(row as usize).copied()
     }
     fn now_ns(&self) -> u64 {
         self.now_ns.get()

@@ -79,8 +79,7 @@ fn an_error_about_a_packet_with_extension_headers_tells_its_flow() {
         let fragment = [17, 0, fragment[0], fragment[1], 0, 0, 0, 5];
         let before = [58, 0, 1, 4, 0, 0, 0, 0];
         let ports = [0x1f, 0x90, 0, 53, 0, 0, 0, 0];
-        let bytes =
-            framed(false, &[&outer, &before, &[2, 0, 0, 0, 0, 0, 5, 0], &inner, &options, &fragment, &ports]);
+        let bytes = framed(false, &[&outer, &before, &[2, 0, 0, 0, 0, 0, 5, 0], &inner, &options, &fragment, &ports]);
         let ip = header(&bytes);
         (embedded(&bytes[..], &ip).unwrap(), crate::Flow::reported(&bytes[..], ip.l4, false))
     };

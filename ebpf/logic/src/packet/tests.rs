@@ -112,7 +112,7 @@ fn a_hop_changes_addresses_time_to_live_and_checksum_only() {
 #[test]
 fn fragments_and_other_protocols_have_no_ports() {
     let mut bytes = frame(PROTO_UDP, 0, &[0; 8]);
-    bytes[20] = 0x20;
+    bytes[21] = 1;
     assert_eq!(Frame::parse(&bytes[..]).unwrap().unwrap().ip.ports(&bytes[..]), Ok(None));
     let icmp = frame(1, 0, &[8, 0]);
     assert_eq!(Frame::parse(&icmp[..]).unwrap().unwrap().ip.ports(&icmp[..]), Ok(None));

@@ -9,18 +9,18 @@ use aya_log_ebpf::info;
 use skep_abi::{EP_TRANSLATED, Endpoint, Ip, Metric, REMOTE_PODS};
 use skep_logic::{Frame, Malformed, Tables as _};
 use skep_programs::{
-    DROP, Kernel, NOT_SERVICE, Skb, TRANSLATED, count, debugging, endpoint, may_pass, note_translated,
-    refuse, remote, reverse, sent_by, serve,
+    DROP, Kernel, NOT_SERVICE, Skb, TRANSLATED, count, debugging, endpoint, may_pass, note_translated, refuse, remote,
+    reverse, sent_by, serve,
 };
 
 #[classifier]
 pub fn pod_egress(ctx: TcContext) -> i32 {
     let skb = Skb::of(ctx.skb.skb);
-    forward(&ctx, &skb).unwrap_or_else(|Malformed| refuse(Metric::DropMalformed, skb.len()))
+    forward(&skb).unwrap_or_else(|Malformed| refuse(Metric::DropMalformed, skb.len()))
 }
 
 #[inline(always)]
-fn forward(ctx: &TcContext, skb: &Skb) -> Result<i32, Malformed> {
+fn forward(skb: &Skb) -> Result<i32, Malformed> {
     let Some(frame) = skb.frame()? else { return Ok(refuse(Metric::DropNotUnicast, skb.len())) };
     if frame.ip.dst.is_multicast() {
         return Ok(refuse(Metric::DropNotUnicast, skb.len()));
@@ -47,7 +47,7 @@ fn forward(ctx: &TcContext, skb: &Skb) -> Result<i32, Malformed> {
     if let Some(peer) = peer {
         count(Metric::LocalDelivery, skb.len());
         if debugging() {
-            tell(ctx, frame, peer.ifindex);
+            tell(frame, peer.ifindex);
         }
         return skb.answer(frame, &peer);
     }
@@ -92,8 +92,14 @@ fn go_on(skb: &Skb, frame: &Frame) -> Result<i32, Malformed> {
     skb.leave(frame)
 }
 
-/// Called rather than inlined, for its stack is large.
+/// A debug line of a packet to a pod of this node.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn tell(ctx: &TcContext, frame: &Frame, ifindex: u32) {
+extern "C" fn tell(frame: *const Frame, ifindex: u32) -> i32 {
+    // SAFETY: the kernel has checked that it points to such, or is null.
+    let Some(frame) = (unsafe { frame.as_ref() }) else { return 0 };
+    // Lines are written without it.
+    let ctx = &TcContext::new(core::ptr::null_mut());
     info!(ctx, "pod {:i} to pod {:i} by link {}", frame.ip.src.0, frame.ip.dst.0, ifindex);
+    0
 }

@@ -8,7 +8,7 @@ use skep_netmodel::{Backend, Frontend, ObjectName, PortName};
 use super::*;
 use crate::{Dump, decode_services};
 
-const LIMITS: Limits = Limits { heads: 48, rows: 64, sources: 16 };
+const LIMITS: Limits = Limits { heads: 48, rows: 64, sources: 16, maglev: 2_400 };
 
 fn name(text: &str) -> PortName {
     PortName { service: ObjectName::new("ns", text), port: String::new(), external: false, v6: false }
@@ -27,6 +27,7 @@ fn spec(text: &str, vip: u8, node_port: Option<u16>, hosts: &[(u8, BackendState)
         affinity_timeout_s: 0,
         elsewhere: false,
         sources: Vec::new(),
+        maglev: false,
     }
 }
 
@@ -43,6 +44,7 @@ fn set(spec: ServiceSpec) -> Change {
 struct Kernel {
     heads: BTreeMap<SvcKey, Svc>,
     rows: Vec<Row>,
+    tables: Vec<MaglevRow>,
     names: BTreeMap<u32, String>,
     sources: BTreeSet<SourcePrefix>,
 }
@@ -50,6 +52,7 @@ struct Kernel {
 impl Kernel {
     fn apply(&mut self, plan: &Plan) {
         self.rows.resize(LIMITS.rows as usize, Row::default());
+        self.tables.resize(LIMITS.maglev as usize, MaglevRow::default());
         self.names.extend(plan.names.iter().cloned());
         for (base, rows) in &plan.rows {
             for head in self.heads.values() {
@@ -57,6 +60,13 @@ impl Kernel {
                 assert!(base + rows.len() as u32 <= head.base || *base >= end, "rows of a live head are written");
             }
             self.rows[*base as usize..*base as usize + rows.len()].copy_from_slice(rows);
+        }
+        for (base, table) in &plan.tables {
+            for head in self.heads.values().filter(|head| head.slots > 0) {
+                let end = head.maglev + head.slots.div_ceil(4);
+                assert!(base + table.len() as u32 <= head.maglev || *base >= end, "a live head's table is written");
+            }
+            self.tables[*base as usize..*base as usize + table.len()].copy_from_slice(table);
         }
         self.sources.extend(&plan.sources);
         self.heads.extend(plan.heads.iter().copied());
@@ -76,6 +86,7 @@ impl Kernel {
         Dump {
             heads: self.heads.iter().map(|(key, head)| (*key, *head)).collect(),
             rows: self.rows.clone(),
+            tables: self.tables.clone(),
             names: self.names.clone().into_iter().collect(),
             sources: self.sources.iter().copied().collect(),
         }
@@ -89,7 +100,9 @@ impl Kernel {
                 assert_eq!(b.service_id, row.id);
                 format!(" {}:{} {}", b.address, b.port, b.state)
             });
-            format!("{} {}:{}{}", row.name, row.address, row.port, backends.collect::<String>())
+            assert!(row.maglev_right, "{row:?}");
+            let slots = if row.maglev_slots == 0 { String::new() } else { format!(" by {}", row.maglev_slots) };
+            format!("{} {}:{}{}{slots}", row.name, row.address, row.port, backends.collect::<String>())
         });
         text.collect()
     }
@@ -148,7 +161,7 @@ fn an_address_may_pass_from_one_service_to_another_at_once() {
 
 #[test]
 fn a_table_too_small_is_refused_with_the_size_it_needs() {
-    let mut tables = Tables::new(Limits { heads: 4, rows: 4, sources: 2 });
+    let mut tables = Tables::new(Limits { heads: 4, rows: 4, sources: 2, maglev: 64 });
     tables.plan_changes(&[set(spec("a", 1, None, &active(&[1, 2, 3])))]).unwrap();
     let full = tables.plan_changes(&[set(spec("b", 2, None, &active(&[1, 2])))]).unwrap_err();
     assert_eq!(full.to_string(), "map BACKENDS holds 4 entries and needs at least 5");
@@ -244,6 +257,55 @@ fn ranges_of_callers_come_before_their_heads_and_go_with_their_service() {
 }
 
 #[test]
+fn a_table_of_slots_is_written_for_callers_from_outside_alone() {
+    let mut tables = Tables::new(LIMITS);
+    let mut kernel = Kernel::default();
+    let maglev = |on, hosts: &[u8]| ServiceSpec { maglev: on, ..spec("web", 1, Some(30_080), &active(hosts)) };
+    let plan = tables.plan_changes(&[set(maglev(true, &[5, 6]))]).unwrap();
+    assert_eq!(
+        plan.to_string(),
+        "name 1 ns/web\n\
+         row 0 10.42.0.5:8080 of 1\n\
+         row 1 10.42.0.6:8080 of 1\n\
+         table 0+63\n\
+         head 0.0.0.0:30080/6 service 1 rows 0+2+0 by 251 slots from 0\n\
+         head 10.96.0.1:80/6 service 1 rows 0+2+0\n\
+         address 10.96.0.1\n"
+    );
+    kernel.apply(&plan);
+    assert!(crate::verify_services([&maglev(true, &[5, 6])], &kernel.dump()).is_empty());
+    assert_eq!(crate::verify_services([&maglev(false, &[5, 6])], &kernel.dump()).len(), 1);
+    let mut damaged = kernel.dump();
+    damaged.tables[7].0[1] ^= 1;
+    assert_eq!(
+        crate::verify_services([&maglev(true, &[5, 6])], &damaged)[0].held.split(" by ").last(),
+        Some("251 slots of another list")
+    );
+
+    // Nothing changes by a restart, but for a table that is not what it should be.
+    let mut restored = Tables::restore(LIMITS, &kernel.dump());
+    assert!(restored.plan_full([&maglev(true, &[5, 6])]).unwrap().is_empty());
+    let mut restored = Tables::restore(LIMITS, &damaged);
+    kernel.apply(&restored.plan_full([&maglev(true, &[5, 6])]).unwrap());
+    assert_eq!(kernel.view()[0], "ns/web 0.0.0.0:30080 10.42.0.5:8080 active 10.42.0.6:8080 active by 251");
+    // One backend is no choice.
+    kernel.apply(&restored.plan_changes(&[set(maglev(true, &[5]))]).unwrap());
+    assert_eq!(kernel.view()[0], "ns/web 0.0.0.0:30080 10.42.0.5:8080 active");
+    restored.grace_passed();
+    assert_eq!(restored.maglevs.free_rows(), LIMITS.maglev);
+}
+
+#[test]
+fn without_room_for_a_table_of_slots_nothing_changes() {
+    let mut tables = Tables::new(Limits { maglev: 100, ..LIMITS });
+    let maglev = |name, hosts: &[u8]| ServiceSpec { maglev: true, ..spec(name, 1, Some(30_080), &active(hosts)) };
+    let full = tables.plan_changes(&[set(maglev("web", &[1, 2, 3]))]).unwrap_err();
+    assert_eq!(full.to_string(), "map MAGLEV holds 100 entries and needs at least 128");
+    assert_eq!((tables.ranges.free_rows(), tables.maglevs.free_rows()), (LIMITS.rows, 100));
+    tables.plan_changes(&[set(maglev("web", &[1, 2]))]).unwrap();
+}
+
+#[test]
 fn decoding_joins_pods() {
     let mut tables = Tables::new(LIMITS);
     let mut kernel = Kernel::default();
@@ -269,6 +331,7 @@ proptest! {
             let mut sorted = spec(&format!("s{service}"), service, Some(30_000 + u16::from(service)), &hosts);
             sorted.backends.sort_unstable();
             sorted.backends.dedup();
+            sorted.maglev = what % 2 == 0;
             match what {
                 0 => {
                     tables = Tables::restore(LIMITS, &kernel.dump());
@@ -285,7 +348,7 @@ proptest! {
                         desired.insert(service, sorted);
                     }
                     // Ranges in limbo may leave too little room: what is held stays.
-                    Err(full) => prop_assert_eq!(full.map, "BACKENDS"),
+                    Err(full) => prop_assert!(["BACKENDS", "MAGLEV"].contains(&full.map)),
                 },
             }
         }

@@ -1,8 +1,10 @@
 //! The datapath under real sockets.
 #![allow(clippy::unwrap_used)]
 
+mod fragments;
 mod fuzz;
 mod lists;
+mod maglev;
 mod masquerade;
 mod mtu;
 mod node_port;
