@@ -4,12 +4,10 @@ use aya_ebpf::{
     bindings::{__sk_buff, BPF_NOEXIST},
     helpers::{bpf_get_prandom_u32, bpf_ktime_get_coarse_ns},
 };
-use skep_abi::{
-    Config, FRAGMENT_TRANSLATED, FragmentKey, FragmentPorts, Metric, NAT_FORWARD, NatFlow, NatKey, SvcKey,
-};
+use skep_abi::{Config, FRAGMENT_TRANSLATED, FragmentKey, FragmentPorts, Metric, NAT_FORWARD, NatFlow, NatKey, SvcKey};
 use skep_logic::{
-    Added, Embedded, Frame, Has, IpHeader, Malformed, NatTable, Opened, Outbound, Outside, Part, Picked, current, ends, hold,
-    is_alike, open, outbound, read_embedded,
+    Added, Embedded, Frame, Has, IpHeader, Malformed, NatTable, Opened, Outbound, Outside, Part, Picked, current, ends,
+    hold, is_alike, open, outbound, read_embedded,
 };
 
 use crate::checked::{MALFORMED, arguments, code, done, is_done, verdict};

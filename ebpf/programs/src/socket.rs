@@ -7,9 +7,7 @@ use aya_ebpf::{
     programs::SockAddrContext,
 };
 use aya_log_ebpf::info;
-use skep_abi::{
-    Be16, Ip, Ip4, Metric, Origin, PROTO_TCP, PROTO_UDP, SCOPE_EXTERNAL, SockOrigin, SvcKey, UdpOriginKey,
-};
+use skep_abi::{Be16, Ip, Ip4, Metric, Origin, PROTO_TCP, PROTO_UDP, SCOPE_EXTERNAL, SockOrigin, SvcKey, UdpOriginKey};
 use skep_logic::{Drawn, Last, Picked, find, is_service_address, pick};
 
 use crate::checked::arguments;

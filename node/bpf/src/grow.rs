@@ -6,7 +6,9 @@
 use std::os::fd::{AsFd as _, BorrowedFd};
 
 use aya::Pod;
-use skep_abi::{BACKENDS, BLOCKS, Backend, IDENTITIES, IPCACHE, MAGLEV, MAPS, MaglevRow, MapSpec, NAMES, POLICY, SOURCES, SVC};
+use skep_abi::{
+    BACKENDS, BLOCKS, Backend, IDENTITIES, IPCACHE, MAGLEV, MAPS, MaglevRow, MapSpec, NAMES, POLICY, SOURCES, SVC,
+};
 use skep_datapath::Full;
 
 use crate::error::Context as _;
