@@ -20,7 +20,7 @@ use crate::shell::say;
 use crate::{image, up};
 
 const ROUNDS: usize = 5;
-const FOR_MS: u64 = 1000;
+const FOR_MS: u64 = 600;
 /// How many policies the second half has.
 const POLICIES: usize = 1000;
 /// How many pods and policies are known when the delay of a change of policy is measured.
