@@ -1,5 +1,6 @@
 //! `./x bench NAME`: figures, as a table and as JSON. No test depends on any.
 
+mod api;
 mod example;
 mod pods;
 mod row;
@@ -40,6 +41,8 @@ enum Name {
     Pods,
     /// Services to the kernel: 10,000 and 40,000 of 25 endpoints from cold, one endpoint's change, connect() beside them.
     Sync,
+    /// The API over TLS: create, get, update, list, watch, with the store's own rate beside them, and memory up to 100,000 pods.
+    Api,
 }
 
 /// Runs one benchmark and prints its rows.
@@ -48,13 +51,14 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if !args.built {
         match args.name {
             Name::Sync => ebpf::build()?,
-            Name::Smoke | Name::Pods => build::run(profile)?,
+            Name::Smoke | Name::Pods | Name::Api => build::run(profile)?,
         }
     }
     let (name, rows) = match args.name {
         Name::Smoke => ("smoke", smoke::run(profile)?),
         Name::Pods => ("pods", pods::run(profile)?),
         Name::Sync => ("sync", sync::run()?),
+        Name::Api => ("api", api::run(profile)?),
     };
     rows.print();
     if let Some(path) = &args.json {

@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use anyhow::Result;
-use serde::Serialize;
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+/// In what programs count that measure for a benchmark.
+const UNITS: [&str; 6] = ["ms", "us", "MiB", "1", "1/s", "ratio"];
 
 /// One figure over its samples.
 #[derive(Serialize)]
@@ -20,6 +23,17 @@ pub(crate) struct Row {
     high: f64,
     n: usize,
     /// The row's own settings, e.g. `services`.
+    #[serde(flatten)]
+    settings: BTreeMap<String, Value>,
+}
+
+/// A figure as such a program prints it, one JSON document a line.
+#[derive(Deserialize)]
+struct Line {
+    subject: Option<String>,
+    metric: String,
+    unit: String,
+    samples: Vec<f64>,
     #[serde(flatten)]
     settings: BTreeMap<String, Value>,
 }
@@ -48,6 +62,17 @@ impl Rows {
         let (Some(low), Some(high)) = (samples.first().copied(), samples.last().copied()) else { return };
         let (subject, metric, n) = (subject.to_owned(), metric.to_owned(), samples.len());
         self.0.push(Row { subject, metric, unit, median: samples[n / 2], low, high, n, settings });
+    }
+
+    /// Adds what a program printed; `subject` is of lines that name none.
+    pub(crate) fn add_lines(&mut self, subject: &str, text: &str) -> Result<()> {
+        for line in text.lines() {
+            let read: Line = serde_json::from_str(line).with_context(|| format!("read {line:?}"))?;
+            let unit = UNITS.into_iter().find(|known| *known == read.unit).context("an unknown unit")?;
+            let subject = read.subject.as_deref().unwrap_or(subject);
+            self.add_with(subject, &read.metric, unit, read.samples, read.settings);
+        }
+        Ok(())
     }
 
     /// Prints a table.
