@@ -17,5 +17,5 @@ pub use action::Action;
 pub use escalation::{compact, describe, missing_rules};
 pub use index::{Binding, Grant, Index, Missing, RoleKey, Subject, Who};
 pub use policy::{cluster_role_bindings, cluster_roles, node_rules, role_bindings, roles};
-pub use reconcile::{Repair, repair_cluster_role, repair_cluster_role_binding, repair_role, repair_role_binding};
+pub use reconcile::{AnyBinding, Repair, repair_binding, repair_cluster_role, repair_role};
 pub use rule::{aggregate, allows};

@@ -32,7 +32,11 @@ const STORAGE: &str = "storage.k8s.io";
 
 const READ: &[&str] = &["get", "list", "watch"];
 const WRITE: &[&str] = &["create", "delete", "deletecollection", "patch", "update"];
+const READ_WRITE: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 const READ_UPDATE: &[&str] = &["get", "list", "patch", "update", "watch"];
+
+/// What taking part in an election takes.
+const ELECT: &[&str] = &["create", "get", "list", "update", "watch"];
 
 const AUTHENTICATED: &str = "system:authenticated";
 const UNAUTHENTICATED: &str = "system:unauthenticated";
@@ -151,7 +155,7 @@ pub fn roles() -> Vec<Role> {
         namespaced(
             system,
             &format!("system::leader-locking-{name}"),
-            [rule(&["watch"], &[CORE], &["configmaps"]), named(&["get", "update"], CORE, "configmaps", &[name])],
+            ["leases", "leasecandidates"].map(|resource| rule(ELECT, &[COORDINATION], &[resource])),
         )
     };
     vec![
@@ -196,9 +200,11 @@ pub fn role_bindings() -> Vec<RoleBinding> {
         let role = format!("system:controller:{name}");
         bind(namespace, &role, &role, vec![service_account(system, name)])
     };
-    let locking = |name: &str| {
+    let locking = |name: &str, accounts: &[&str]| {
         let role = format!("system::leader-locking-{name}");
-        bind(system, &role, &role, vec![user(&format!("system:{name}")), service_account(system, name)])
+        let accounts = accounts.iter().map(|account| service_account(system, account));
+        let subjects = std::iter::once(user(&format!("system:{name}"))).chain(accounts);
+        bind(system, &role, &role, subjects.collect())
     };
     vec![
         bind(
@@ -207,8 +213,8 @@ pub fn role_bindings() -> Vec<RoleBinding> {
             "extension-apiserver-authentication-reader",
             vec![user(CONTROLLER_MANAGER), user(SCHEDULER)],
         ),
-        locking("kube-controller-manager"),
-        locking("kube-scheduler"),
+        locking("kube-controller-manager", &["kube-controller-manager", "leader-election-controller"]),
+        locking("kube-scheduler", &["kube-scheduler"]),
         controller(system, "bootstrap-signer"),
         controller(system, "cloud-provider"),
         controller(system, "token-cleaner"),

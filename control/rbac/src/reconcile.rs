@@ -92,43 +92,38 @@ fn add_subjects(held: &mut Option<Vec<Subject>>, wanted: &Option<Vec<Subject>>) 
     }
 }
 
-fn anew<T>(held: &RoleRef, wanted: &RoleRef, object: &T) -> Option<Repair<T>>
-where
-    T: Clone,
-{
-    (held != wanted).then(|| Repair::Recreate(object.clone()))
+/// A binding, of a namespace or of the cluster.
+pub trait AnyBinding: Clone + PartialEq {
+    /// Its parts.
+    fn parts(&mut self) -> (&mut ObjectMeta, &mut RoleRef, &mut Option<Vec<Subject>>);
 }
 
-/// A ClusterRoleBinding as it should be.
-#[must_use]
-pub fn repair_cluster_role_binding(
-    held: &ClusterRoleBinding,
-    wanted: &ClusterRoleBinding,
-) -> Repair<ClusterRoleBinding> {
-    if is_left_alone(&held.metadata) {
-        return Repair::Nothing;
+impl AnyBinding for ClusterRoleBinding {
+    fn parts(&mut self) -> (&mut ObjectMeta, &mut RoleRef, &mut Option<Vec<Subject>>) {
+        (&mut self.metadata, &mut self.role_ref, &mut self.subjects)
     }
-    if let Some(repair) = anew(&held.role_ref, &wanted.role_ref, wanted) {
-        return repair;
-    }
-    let mut binding = held.clone();
-    add_meta(&mut binding.metadata, &wanted.metadata);
-    add_subjects(&mut binding.subjects, &wanted.subjects);
-    done(held, binding)
 }
 
-/// A RoleBinding as it should be.
+impl AnyBinding for RoleBinding {
+    fn parts(&mut self) -> (&mut ObjectMeta, &mut RoleRef, &mut Option<Vec<Subject>>) {
+        (&mut self.metadata, &mut self.role_ref, &mut self.subjects)
+    }
+}
+
+/// A binding as it should be.
 #[must_use]
-pub fn repair_role_binding(held: &RoleBinding, wanted: &RoleBinding) -> Repair<RoleBinding> {
-    if is_left_alone(&held.metadata) {
+pub fn repair_binding<B: AnyBinding>(held: &B, wanted: &B) -> Repair<B> {
+    let (mut binding, mut complete) = (held.clone(), wanted.clone());
+    let (meta, role, subjects) = binding.parts();
+    let (wanted_meta, wanted_role, wanted_subjects) = complete.parts();
+    if is_left_alone(meta) {
         return Repair::Nothing;
     }
-    if let Some(repair) = anew(&held.role_ref, &wanted.role_ref, wanted) {
-        return repair;
+    if role != wanted_role {
+        return Repair::Recreate(complete);
     }
-    let mut binding = held.clone();
-    add_meta(&mut binding.metadata, &wanted.metadata);
-    add_subjects(&mut binding.subjects, &wanted.subjects);
+    add_meta(meta, wanted_meta);
+    add_subjects(subjects, wanted_subjects);
     done(held, binding)
 }
 
@@ -163,8 +158,8 @@ mod tests {
         let wanted = cluster_role_bindings().remove(0);
         let mut held = wanted.clone();
         held.subjects = None;
-        assert_eq!(repair_cluster_role_binding(&held, &wanted), Repair::Update(wanted.clone()));
+        assert_eq!(repair_binding(&held, &wanted), Repair::Update(wanted.clone()));
         held.role_ref.name = "another".to_owned();
-        assert_eq!(repair_cluster_role_binding(&held, &wanted), Repair::Recreate(wanted));
+        assert_eq!(repair_binding(&held, &wanted), Repair::Recreate(wanted));
     }
 }

@@ -21,9 +21,9 @@ const ATTEMPTS_MAX: usize = 5;
 /// Makes what is missing and adds to what lacks something.
 pub(crate) async fn ensure_policy(writer: &Writer, registry: &Arc<Registry>) -> Result<(), Error> {
     ensure_all(writer, registry, skep_rbac::cluster_roles(), skep_rbac::repair_cluster_role).await?;
-    ensure_all(writer, registry, skep_rbac::cluster_role_bindings(), skep_rbac::repair_cluster_role_binding).await?;
+    ensure_all(writer, registry, skep_rbac::cluster_role_bindings(), skep_rbac::repair_binding).await?;
     ensure_all(writer, registry, skep_rbac::roles(), skep_rbac::repair_role).await?;
-    ensure_all(writer, registry, skep_rbac::role_bindings(), skep_rbac::repair_role_binding).await
+    ensure_all(writer, registry, skep_rbac::role_bindings(), skep_rbac::repair_binding).await
 }
 
 async fn ensure_all<T: ApiObject>(

@@ -30,17 +30,13 @@ pub(super) fn node_rules() -> Vec<PolicyRule> {
         rule(&["create", "delete", "get", "patch", "update"], &[COORDINATION], &["leases"]),
         rule(&["get"], &[STORAGE], &["volumeattachments"]),
         rule(&["create"], &[CORE], &["serviceaccounts/token"]),
-        rule(&["get"], &[CORE], &["serviceaccounts"]),
         rule(&["get", "patch", "update"], &[CORE], &["persistentvolumeclaims/status"]),
         rule(READ, &[STORAGE], &["csidrivers"]),
         rule(&["create", "delete", "get", "patch", "update"], &[STORAGE], &["csinodes"]),
         rule(READ, &["node.k8s.io"], &["runtimeclasses"]),
         rule(&["get"], &[RESOURCE], &["resourceclaims"]),
-        rule(
-            &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-            &[RESOURCE],
-            &["resourceslices"],
-        ),
+        rule(&["deletecollection"], &[RESOURCE], &["resourceslices"]),
+        rule(&["get"], &[CORE], &["serviceaccounts"]),
     ]
 }
 
@@ -78,18 +74,20 @@ fn processes() -> Vec<ClusterRole> {
         rule(READ, &[APPS], &["statefulsets"]),
         rule(READ, &[POLICY], &["poddisruptionbudgets"]),
         rule(READ, &[CORE], &["persistentvolumeclaims", "persistentvolumes"]),
-        rule(READ, &[CORE], &["namespaces"]),
     ];
     scheduler.extend(reviews());
     scheduler.extend([
         rule(READ, &[STORAGE], &["csinodes"]),
+        rule(READ, &[STORAGE], &["volumeattachments"]),
+        rule(READ, &[CORE], &["namespaces"]),
         rule(READ, &[STORAGE], &["csidrivers"]),
         rule(READ, &[STORAGE], &["csistoragecapacities"]),
-        rule(READ, &[STORAGE], &["volumeattachments"]),
         rule(READ, &[RESOURCE], &["deviceclasses"]),
-        rule(&["get", "list", "patch", "update", "watch"], &[RESOURCE], &["resourceclaims"]),
-        rule(&["patch", "update"], &[RESOURCE], &["resourceclaims/status"]),
+        rule(READ_UPDATE, &[RESOURCE], &["resourceclaims"]),
+        rule(READ_UPDATE, &[RESOURCE], &["resourceclaims/status"]),
+        rule(READ_UPDATE, &[CORE], &["pods/finalizers"]),
         rule(READ, &[RESOURCE], &["resourceslices"]),
+        rule(&["patch", "update"], &[RESOURCE], &["resourceclaims/binding"]),
     ]);
     vec![
         role("system:node", node_rules()),
@@ -127,20 +125,8 @@ fn processes() -> Vec<ClusterRole> {
             [
                 rule(READ, &[CORE], &["nodes"]),
                 rule(&["proxy"], &[CORE], &["nodes"]),
-                rule(
-                    &["*"],
-                    &[CORE],
-                    &[
-                        "nodes/checkpoint",
-                        "nodes/configz",
-                        "nodes/healthz",
-                        "nodes/log",
-                        "nodes/metrics",
-                        "nodes/pods",
-                        "nodes/proxy",
-                        "nodes/stats",
-                    ],
-                ),
+                rule(&["*"], &[CORE], &["nodes/log", "nodes/metrics", "nodes/proxy", "nodes/stats"]),
+                rule(&["*"], &[CORE], &["nodes/configz", "nodes/healthz", "nodes/pods"]),
             ],
         ),
     ]

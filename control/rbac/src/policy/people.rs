@@ -6,8 +6,8 @@ use k8s_openapi::api::rbac::v1::{AggregationRule, ClusterRole, ClusterRoleBindin
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use super::{
-    APPS, AUTHENTICATED, AUTHENTICATION, AUTHORIZATION, AUTOSCALING, BATCH, CORE, DISCOVERY, EXTENSIONS, NETWORKING,
-    POLICY, RBAC, READ, RESOURCE, UNAUTHENTICATED, WRITE, binding, group, paths, role, rule,
+    APPS, AUTHENTICATED, AUTHENTICATION, AUTHORIZATION, AUTOSCALING, BATCH, COORDINATION, CORE, DISCOVERY, EXTENSIONS,
+    NETWORKING, POLICY, RBAC, READ, READ_WRITE, RESOURCE, UNAUTHENTICATED, WRITE, binding, group, paths, role, rule,
 };
 
 const HEALTH: [&str; 5] = ["/healthz", "/livez", "/readyz", "/version", "/version/"];
@@ -91,10 +91,9 @@ fn part_of(name: &str, rules: Vec<PolicyRule>) -> ClusterRole {
 }
 
 fn admin() -> Vec<PolicyRule> {
-    let all: Vec<&str> = READ.iter().chain(WRITE).copied().collect();
     vec![
         rule(&["create"], &[AUTHORIZATION], &["localsubjectaccessreviews"]),
-        rule(&all, &[RBAC], &["rolebindings", "roles"]),
+        rule(READ_WRITE, &[RBAC], &["rolebindings", "roles"]),
     ]
 }
 
@@ -157,6 +156,7 @@ fn edit() -> Vec<PolicyRule> {
         ),
         rule(WRITE, &[POLICY], &["poddisruptionbudgets"]),
         rule(WRITE, &[NETWORKING], &["ingresses", "networkpolicies"]),
+        rule(READ_WRITE, &[COORDINATION], &["leases"]),
         rule(WRITE, &[RESOURCE], &["resourceclaims", "resourceclaimtemplates"]),
     ]
 }
