@@ -3,8 +3,8 @@
 use crate::field::{Errors, Path};
 use crate::names;
 
-/// Names of object counts and compute resources that stand without a domain.
-const STANDARD: [&str; 20] = [
+/// Names of compute resources that stand without a domain.
+const COMPUTE: [&str; 11] = [
     "cpu",
     "memory",
     "ephemeral-storage",
@@ -14,20 +14,11 @@ const STANDARD: [&str; 20] = [
     "limits.cpu",
     "limits.memory",
     "limits.ephemeral-storage",
-    "pods",
-    "resourcequotas",
-    "services",
-    "replicationcontrollers",
-    "secrets",
-    "configmaps",
-    "persistentvolumeclaims",
     "storage",
     "requests.storage",
-    "services.nodeports",
-    "services.loadbalancers",
 ];
 
-/// What is counted in whole units.
+/// What is counted in whole units, without a domain as well.
 const COUNTED: [&str; 9] = [
     "pods",
     "resourcequotas",
@@ -55,6 +46,10 @@ pub(crate) fn is_counted(name: &str) -> bool {
     COUNTED.contains(&name) || is_extended(name)
 }
 
+fn is_standard(name: &str) -> bool {
+    COMPUTE.contains(&name) || COUNTED.contains(&name)
+}
+
 /// Whether its limit may be above its request.
 pub(crate) fn may_overcommit(name: &str) -> bool {
     is_native(name) && !name.starts_with("hugepages-")
@@ -66,7 +61,7 @@ fn is_huge_pages(name: &str) -> bool {
 
 /// A name that quotas know without a domain.
 pub(crate) fn is_standard_in_quota(name: &str) -> bool {
-    (name != "storage" && STANDARD.contains(&name)) || is_huge_pages(name)
+    (name != "storage" && is_standard(name)) || is_huge_pages(name)
 }
 
 /// The rule for any resource's name. `path` is the key's.
@@ -74,7 +69,7 @@ pub(crate) fn validate(errors: &mut Errors, path: &Path<'_>, name: &str) {
     let faults = names::qualified_name(name);
     if !faults.is_empty() {
         errors.invalid_each(path, name, faults);
-    } else if !name.contains('/') && !STANDARD.contains(&name) && !is_huge_pages(name) {
+    } else if !name.contains('/') && !is_standard(name) && !is_huge_pages(name) {
         errors.invalid(path, name, "must be a standard resource type or fully qualified");
     }
 }

@@ -36,22 +36,22 @@ impl<'a> View<'a> {
 
 /// Init containers first, then containers, then ephemeral ones.
 pub(super) fn containers(spec: &PodSpec) -> impl Iterator<Item = View<'_>> {
-    let common = spec.init_containers.iter().flatten().chain(&spec.containers).map(|c| View {
-        name: &c.name,
-        image: c.image.as_deref(),
-        ports: c.ports.as_deref().unwrap_or_default(),
-        probes: [c.liveness_probe.as_ref(), c.readiness_probe.as_ref(), c.startup_probe.as_ref()],
-        lifecycle: c.lifecycle.as_ref(),
-        security: c.security_context.as_ref(),
-    });
-    let ephemeral = spec.ephemeral_containers.iter().flatten().map(|c| View {
-        name: &c.name,
-        image: c.image.as_deref(),
-        ports: c.ports.as_deref().unwrap_or_default(),
-        probes: [c.liveness_probe.as_ref(), c.readiness_probe.as_ref(), c.startup_probe.as_ref()],
-        lifecycle: c.lifecycle.as_ref(),
-        security: c.security_context.as_ref(),
-    });
+    // Ephemeral ones are of a type of their own.
+    macro_rules! view {
+        ($container:ident) => {
+            View {
+                name: &$container.name,
+                image: $container.image.as_deref(),
+                ports: $container.ports.as_deref().unwrap_or_default(),
+                probes: [&$container.liveness_probe, &$container.readiness_probe, &$container.startup_probe]
+                    .map(Option::as_ref),
+                lifecycle: $container.lifecycle.as_ref(),
+                security: $container.security_context.as_ref(),
+            }
+        };
+    }
+    let common = spec.init_containers.iter().flatten().chain(&spec.containers).map(|container| view!(container));
+    let ephemeral = spec.ephemeral_containers.iter().flatten().map(|container| view!(container));
     common.chain(ephemeral)
 }
 

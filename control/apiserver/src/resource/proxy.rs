@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 
 use self::location::Location;
 use super::Context;
+use super::stream::switched;
 use crate::call::Call;
 use crate::response::{self, Body};
 use crate::status::ApiError;
@@ -81,17 +82,7 @@ pub(super) async fn pass(
     };
     let slot = context.streams.slot()?;
     request.headers_mut().extend(skep_upgrade::headers_to_pass(&call.headers));
-    let answer = location.send(request).await;
-    let answer = answer.map_err(|error| ApiError::unnamed(&format!("error dialing backend: {error}")))?;
-    match answer.status() {
-        StatusCode::SWITCHING_PROTOCOLS => {
-            Ok(skep_upgrade::relay(client, answer, call.stop, slot).map(|()| response::full("")))
-        }
-        code if code.as_u16() < 400 => {
-            Err(ApiError::unnamed(&format!("invalid upgrade response: status code {}", code.as_u16())))
-        }
-        _ => Ok(answer.map(response::boxed)),
-    }
+    switched(client, location.send(request).await, call.stop, slot)
 }
 
 /// Relative links of a page lead below the proxy only if its path ends in a slash.

@@ -4,13 +4,17 @@
 //! and once the node has agreed, bytes are passed on.
 
 use http::{Method, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
 use skep_registry::Subresource;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::sync::CancellationToken;
 
 use super::Context;
 use super::kubelet::{Kubelet, container};
 use crate::call::Call;
 use crate::query::{Query, encode};
-use crate::response::{self, Body};
+use crate::response::{self, Body, BoxError};
 use crate::status::ApiError;
 use crate::write::Target;
 
@@ -43,18 +47,26 @@ pub(super) async fn connect(
     let Some(client) = upgrade else { return Err(ApiError::bad_request("Upgrade request required")) };
     let slot = context.streams.slot()?;
     let headers = skep_upgrade::headers_to_pass(&call.headers);
-    let answer = node
-        .request(call.method, &path, headers, response::full(""))
-        .await
-        .map_err(|error| ApiError::unnamed(&format!("error dialing backend: {error}")))?;
+    let answer = node.request(call.method, &path, headers, response::full("")).await;
+    switched(client, answer, call.stop, slot)
+}
+
+/// What the client gets of the answer to a request to leave HTTP: where the other side agrees, the connection.
+pub(super) fn switched(
+    client: OnUpgrade,
+    answer: Result<Response<Incoming>, BoxError>,
+    stop: CancellationToken,
+    slot: OwnedSemaphorePermit,
+) -> Result<Response<Body>, ApiError> {
+    let answer = answer.map_err(|error| ApiError::unnamed(&format!("error dialing backend: {error}")))?;
     match answer.status() {
         StatusCode::SWITCHING_PROTOCOLS => {
-            Ok(skep_upgrade::relay(client, answer, call.stop, slot).map(|()| response::full("")))
+            Ok(skep_upgrade::relay(client, answer, stop, slot).map(|()| response::full("")))
         }
         code if code.as_u16() < 400 => {
             Err(ApiError::unnamed(&format!("invalid upgrade response: status code {}", code.as_u16())))
         }
-        // In the node's own words.
+        // In the other side's own words.
         _ => Ok(answer.map(response::boxed)),
     }
 }

@@ -8,34 +8,27 @@ use super::eval::{Evaluation, Result, error, no_overload};
 use super::text;
 use super::value::Val;
 
+/// Whole numbers of one sort.
+macro_rules! whole {
+    ($name:ident, $a:ident, $b:ident, $sort:path, $overflow:literal) => {{
+        if *$b == 0 && matches!($name, "_/_" | "_%_") {
+            return error(if $name == "_/_" { "division by zero" } else { "modulus by zero" });
+        }
+        let result = match $name {
+            "_+_" => $a.checked_add(*$b),
+            "_-_" => $a.checked_sub(*$b),
+            "_*_" => $a.checked_mul(*$b),
+            "_/_" => $a.checked_div(*$b),
+            _ => $a.checked_rem(*$b),
+        };
+        result.map_or_else(|| error($overflow), |value| Ok($sort(value)))
+    }};
+}
+
 pub(super) fn arithmetic<'a>(name: &str, a: &Val<'a>, b: &Val<'a>) -> Result<Val<'a>> {
     match (a, b) {
-        (Val::Int(a), Val::Int(b)) => {
-            if *b == 0 && matches!(name, "_/_" | "_%_") {
-                return error(if name == "_/_" { "division by zero" } else { "modulus by zero" });
-            }
-            let result = match name {
-                "_+_" => a.checked_add(*b),
-                "_-_" => a.checked_sub(*b),
-                "_*_" => a.checked_mul(*b),
-                "_/_" => a.checked_div(*b),
-                _ => a.checked_rem(*b),
-            };
-            result.map_or_else(|| error("integer overflow"), |value| Ok(Val::Int(value)))
-        }
-        (Val::UInt(a), Val::UInt(b)) => {
-            if *b == 0 && matches!(name, "_/_" | "_%_") {
-                return error(if name == "_/_" { "division by zero" } else { "modulus by zero" });
-            }
-            let result = match name {
-                "_+_" => a.checked_add(*b),
-                "_-_" => a.checked_sub(*b),
-                "_*_" => a.checked_mul(*b),
-                "_/_" => a.checked_div(*b),
-                _ => a.checked_rem(*b),
-            };
-            result.map_or_else(|| error("unsigned integer overflow"), |value| Ok(Val::UInt(value)))
-        }
+        (Val::Int(a), Val::Int(b)) => whole!(name, a, b, Val::Int, "integer overflow"),
+        (Val::UInt(a), Val::UInt(b)) => whole!(name, a, b, Val::UInt, "unsigned integer overflow"),
         (Val::Double(a), Val::Double(b)) => match name {
             "_+_" => Ok(Val::Double(a + b)),
             "_-_" => Ok(Val::Double(a - b)),

@@ -2,8 +2,10 @@
 
 use jiff::Timestamp;
 use k8s_openapi::api::admissionregistration::v1::{
-    AuditAnnotation, MutatingAdmissionPolicy, Mutation, ParamKind, ValidatingAdmissionPolicy, Validation, Variable,
+    AuditAnnotation, MatchResources, MutatingAdmissionPolicy, Mutation, ParamKind, ValidatingAdmissionPolicy,
+    Validation, Variable,
 };
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::rules;
 use crate::field::{Errors, Path, default_text};
@@ -48,13 +50,10 @@ impl Kind for ValidatingAdmissionPolicies {
         let mut errors = Errors::new();
         let (path, spec) = (Path::root("spec"), object.spec.clone().unwrap_or_default());
         rules::validate_failure_policy(&mut errors, &path.child("failurePolicy"), spec.failure_policy.as_deref());
-        if let Some(kind) = &spec.param_kind {
-            rules::validate_param_kind(&mut errors, &path.child("paramKind"), kind);
-        }
-        validate_constraints(&mut errors, &path, spec.match_constraints.as_ref());
-        let conditions = spec.match_conditions.as_deref().unwrap_or_default();
-        rules::validate_conditions(&mut errors, &path.child("matchConditions"), conditions);
-        validate_variables(&mut errors, &path.child("variables"), spec.variables.as_deref().unwrap_or_default());
+        validate_scope(&mut errors, &path, spec.param_kind.as_ref(), spec.match_constraints.as_ref());
+        let (conditions, variables) = (spec.match_conditions.as_deref(), spec.variables.as_deref());
+        rules::validate_conditions(&mut errors, &path.child("matchConditions"), conditions.unwrap_or_default());
+        validate_variables(&mut errors, &path.child("variables"), variables.unwrap_or_default());
         let validations = spec.validations.as_deref().unwrap_or_default();
         let annotations = spec.audit_annotations.as_deref().unwrap_or_default();
         if validations.is_empty() && annotations.is_empty() {
@@ -70,12 +69,7 @@ impl Kind for ValidatingAdmissionPolicies {
 
     fn row(object: &ValidatingAdmissionPolicy, now: Timestamp) -> Vec<Cell> {
         let spec = object.spec.clone().unwrap_or_default();
-        vec![
-            table::name(&object.metadata),
-            Cell::from(spec.validations.map_or(0, |validations| validations.len())),
-            param_kind(spec.param_kind.as_ref()),
-            table::age(&object.metadata, now),
-        ]
+        row(&object.metadata, spec.validations.map_or(0, |all| all.len()), spec.param_kind.as_ref(), now)
     }
 }
 
@@ -106,13 +100,10 @@ impl Kind for MutatingAdmissionPolicies {
         rules::validate_failure_policy(&mut errors, &path.child("failurePolicy"), spec.failure_policy.as_deref());
         let policy = spec.reinvocation_policy.as_deref();
         rules::validate_reinvocation(&mut errors, &path.child("reinvocationPolicy"), policy);
-        if let Some(kind) = &spec.param_kind {
-            rules::validate_param_kind(&mut errors, &path.child("paramKind"), kind);
-        }
-        validate_constraints(&mut errors, &path, spec.match_constraints.as_ref());
-        let conditions = spec.match_conditions.as_deref().unwrap_or_default();
-        rules::validate_conditions(&mut errors, &path.child("matchConditions"), conditions);
-        validate_variables(&mut errors, &path.child("variables"), spec.variables.as_deref().unwrap_or_default());
+        validate_scope(&mut errors, &path, spec.param_kind.as_ref(), spec.match_constraints.as_ref());
+        let (conditions, variables) = (spec.match_conditions.as_deref(), spec.variables.as_deref());
+        rules::validate_conditions(&mut errors, &path.child("matchConditions"), conditions.unwrap_or_default());
+        validate_variables(&mut errors, &path.child("variables"), variables.unwrap_or_default());
         let mutations = spec.mutations.as_deref().unwrap_or_default();
         let at = path.child("mutations");
         if mutations.is_empty() {
@@ -126,28 +117,28 @@ impl Kind for MutatingAdmissionPolicies {
 
     fn row(object: &MutatingAdmissionPolicy, now: Timestamp) -> Vec<Cell> {
         let spec = object.spec.clone().unwrap_or_default();
-        vec![
-            table::name(&object.metadata),
-            Cell::from(spec.mutations.map_or(0, |mutations| mutations.len())),
-            param_kind(spec.param_kind.as_ref()),
-            table::age(&object.metadata, now),
-        ]
+        row(&object.metadata, spec.mutations.map_or(0, |all| all.len()), spec.param_kind.as_ref(), now)
     }
 }
 
-fn param_kind(kind: Option<&ParamKind>) -> Cell {
-    let text = kind.map(|kind| {
+fn row(meta: &ObjectMeta, count: usize, parameters: Option<&ParamKind>, now: Timestamp) -> Vec<Cell> {
+    let parameters = parameters.map(|kind| {
         let version = kind.api_version.as_deref().unwrap_or_default();
         format!("{version}/{}", kind.kind.as_deref().unwrap_or_default())
     });
-    table::or_unset(text.as_deref())
+    vec![table::name(meta), Cell::from(count), table::or_unset(parameters.as_deref()), table::age(meta, now)]
 }
 
-fn validate_constraints(
+/// What a policy is about: with which parameters, and which objects.
+fn validate_scope(
     errors: &mut Errors,
     path: &Path<'_>,
-    constraints: Option<&k8s_openapi::api::admissionregistration::v1::MatchResources>,
+    parameters: Option<&ParamKind>,
+    constraints: Option<&MatchResources>,
 ) {
+    if let Some(kind) = parameters {
+        rules::validate_param_kind(errors, &path.child("paramKind"), kind);
+    }
     let at = path.child("matchConstraints");
     let Some(constraints) = constraints else {
         errors.required(&at, "");
