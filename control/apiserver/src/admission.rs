@@ -20,7 +20,7 @@ mod tolerations;
 
 use skep_registry::{Object, Registry};
 
-pub(crate) use self::quota::Charge;
+pub(crate) use self::quota::Charges;
 
 use crate::served::Served;
 use crate::status::ApiError;
@@ -73,6 +73,7 @@ const MUTATING: &[(&str, Mutate)] = &[
     ("Priority", priority::fill),
     ("DefaultTolerationSeconds", tolerations::fill),
     ("DefaultStorageClass", storage::fill_class),
+    ("StorageObjectInUseProtection", storage::protect),
     ("RuntimeClass", runtime::fill),
 ];
 

@@ -3,6 +3,7 @@
 mod account;
 mod impersonation;
 mod token;
+mod verified;
 
 use std::collections::BTreeMap;
 

@@ -17,7 +17,12 @@ use crate::object::Cached;
 use crate::served::Served;
 
 mod definitions;
+mod event;
 pub(crate) mod follow;
+mod fresh;
+
+pub(crate) use self::event::{Event, EventKind};
+use self::fresh::Fresh;
 
 /// Changes kept of each resource, for watches that begin in the past.
 const RECENT_LEN_MAX: usize = 2_048;
@@ -57,7 +62,7 @@ pub(crate) trait Follower: Send + Sync {
 /// A resource's objects, what happened to them last, and who wants to know.
 #[derive(Default)]
 struct Kind {
-    items: BTreeMap<String, Arc<Cached>>,
+    items: BTreeMap<Box<str>, Arc<Cached>>,
     recent: VecDeque<Arc<Change>>,
     /// All changes after this revision are in `recent`.
     floor: Revision,
@@ -67,7 +72,7 @@ struct Kind {
 struct Watcher {
     /// `namespace/`, a whole key, or empty.
     prefix: String,
-    queue: mpsc::Sender<Arc<Change>>,
+    queue: mpsc::Sender<Arc<Event>>,
 }
 
 struct State {
@@ -84,6 +89,8 @@ pub(crate) struct Cache {
     /// By slot.
     followers: HashMap<usize, Arc<dyn Follower>>,
     state: RwLock<State>,
+    /// What writes under way are about to store.
+    pub fresh: Fresh,
     revision: watch::Sender<Revision>,
 }
 
@@ -101,10 +108,10 @@ pub(crate) struct Subscription {
     pub revision: Revision,
     /// Objects that are there, where they were asked for.
     pub items: Vec<Arc<Cached>>,
-    /// Changes between the revision asked for and [`Subscription::revision`].
-    pub missed: Vec<Arc<Change>>,
-    /// Changes after it; closed when the watcher was too slow or the cache had to start over.
-    pub changes: mpsc::Receiver<Arc<Change>>,
+    /// What happened between the revision asked for and [`Subscription::revision`].
+    pub missed: Vec<Arc<Event>>,
+    /// What happens after it; closed when the watcher was too slow or the cache had to start over.
+    pub events: mpsc::Receiver<Arc<Event>>,
 }
 
 /// The oldest revision that a watch can begin at.
@@ -126,6 +133,7 @@ impl Cache {
         Self {
             followers: followers.into_iter().map(|(served, follower)| (served.index(), follower)).collect(),
             state: RwLock::new(State { revision: 0, kinds: HashMap::new(), claims: HashMap::new() }),
+            fresh: Fresh::default(),
             revision: watch::Sender::new(0),
             registry: ArcSwap::new(registry),
         }
@@ -191,10 +199,10 @@ impl Cache {
     ) -> Result<Subscription, TooOld> {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         let revision = state.revision;
-        let (queue, changes) = mpsc::channel(WATCHER_QUEUE_LEN_MAX);
+        let (queue, events) = mpsc::channel(WATCHER_QUEUE_LEN_MAX);
         let Some(kind) = state.kinds.get_mut(&served.index()) else {
             // It is not served any more: the watch ends at once.
-            return Ok(Subscription { revision, items: Vec::new(), missed: Vec::new(), changes });
+            return Ok(Subscription { revision, items: Vec::new(), missed: Vec::new(), events });
         };
         let (items, missed) = match from {
             None => (below(&kind.items, prefix), Vec::new()),
@@ -202,16 +210,16 @@ impl Cache {
             Some(from) => {
                 let begin = kind.recent.partition_point(|c| c.object.revision <= from);
                 let missed = kind.recent.range(begin..).filter(|c| c.object.key.starts_with(prefix));
-                (Vec::new(), missed.cloned().collect())
+                (Vec::new(), missed.map(|change| Arc::new(Event::of(Arc::clone(change)))).collect())
             }
         };
         kind.watchers.retain(|w| !w.queue.is_closed());
         kind.watchers.push(Watcher { prefix: prefix.to_owned(), queue });
-        Ok(Subscription { revision, items, missed, changes })
+        Ok(Subscription { revision, items, missed, events })
     }
 }
 
-fn below(items: &BTreeMap<String, Arc<Cached>>, prefix: &str) -> Vec<Arc<Cached>> {
+fn below(items: &BTreeMap<Box<str>, Arc<Cached>>, prefix: &str) -> Vec<Arc<Cached>> {
     let from = items.range::<str, _>((std::ops::Bound::Included(prefix), std::ops::Bound::Unbounded));
     from.take_while(|(key, _)| key.starts_with(prefix)).map(|(_, item)| Arc::clone(item)).collect()
 }
@@ -220,7 +228,7 @@ impl Kind {
     fn apply(&mut self, key: &str, now: Option<Arc<Cached>>, revision: Revision) {
         let change = match now {
             Some(object) => {
-                let before = self.items.insert(key.to_owned(), Arc::clone(&object));
+                let before = self.items.insert(key.into(), Arc::clone(&object));
                 let kind = if before.is_some() { ChangeKind::Modified } else { ChangeKind::Added };
                 Change { kind, object, before }
             }
@@ -231,9 +239,10 @@ impl Kind {
             }
         };
         let change = Arc::new(change);
+        let event = Arc::new(Event::of(Arc::clone(&change)));
         self.watchers.retain(|w| {
             // One that is full is closed by this, and its client starts over where it got to.
-            !key.starts_with(&w.prefix) || w.queue.try_send(Arc::clone(&change)).is_ok()
+            !key.starts_with(&w.prefix) || w.queue.try_send(Arc::clone(&event)).is_ok()
         });
         if self.recent.len() == RECENT_LEN_MAX
             && let Some(oldest) = self.recent.pop_front()

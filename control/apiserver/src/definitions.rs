@@ -71,13 +71,14 @@ impl Keeper {
     async fn keep(&self) {
         let Ok(mut subscription) = self.writer.cache.subscribe(&self.served, "", None) else { return };
         let items = std::mem::take(&mut subscription.items);
-        let mut all: All = items.iter().filter_map(|item| Some((item.key.clone(), read(item)?))).collect();
+        let mut all: All = items.iter().filter_map(|item| Some((item.key.to_string(), read(item)?))).collect();
         let first: Vec<String> = all.keys().cloned().collect();
         for name in first {
             self.settle(&mut all, &name).await;
         }
-        while let Some(change) = subscription.changes.recv().await {
-            let name = change.object.key.clone();
+        while let Some(event) = subscription.events.recv().await {
+            let change = &event.change;
+            let name = change.object.key.to_string();
             let now = (change.kind != ChangeKind::Deleted).then(|| read(&change.object)).flatten();
             let before = match now {
                 Some(now) => all.insert(name.clone(), now),
@@ -219,11 +220,7 @@ impl Keeper {
                 return Ok(());
             }
             for item in items {
-                let (namespace, name) = match item.key.split_once('/') {
-                    Some((namespace, name)) => (Some(namespace.to_owned()), name.to_owned()),
-                    None => (None, item.key.clone()),
-                };
-                let target = Target { served: served.clone(), namespace, name };
+                let target = Target::of(&served, &item.key);
                 match write::delete(&self.writer, &Asked::by_server(), &target, &DeleteOptions::default()).await {
                     Ok(_) => {}
                     Err(error) if error.code() == http::StatusCode::NOT_FOUND => {}

@@ -1,13 +1,20 @@
 //! What the server has: groups, versions, resources and their verbs.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use skep_registry::{Registry, Resource, Scope, Subresource};
 
+use crate::object;
 use crate::resource::subresource_name;
 
 mod aggregated;
 
 pub(crate) use aggregated::aggregated;
+
+/// Bytes of the hash of a storage version.
+const STORAGE_VERSION_HASH_LEN: usize = 8;
 
 /// What may be done to a resource: everything, or where nothing is kept only asked.
 pub(crate) fn verbs(resource: &Resource) -> &'static [&'static str] {
@@ -56,6 +63,18 @@ pub(crate) fn below(resource: &Resource, subresource: Subresource) -> Below<'_> 
         }
         Subresource::Finalize => own(&["update"]),
     }
+}
+
+/// By what clients see that objects are stored in another version than before: of a definition's versions only that one has it.
+fn storage_version_hash(resource: &Resource) -> Option<String> {
+    let served = object::api_version(resource);
+    let stored = resource.strategy.stored_api_version().unwrap_or(&served);
+    if !resource.stored || (resource.definition.is_some() && stored != served) {
+        return None;
+    }
+    let (group, version) = stored.rsplit_once('/').unwrap_or(("", stored));
+    let digest = Sha256::digest(format!("{group}/{version}/{}", resource.kind));
+    Some(STANDARD.encode(&digest[..STORAGE_VERSION_HASH_LEN]))
 }
 
 /// Named groups and their versions, in the registry's order.
@@ -123,6 +142,9 @@ pub(crate) fn resource_list(registry: &Registry, group: &str, version: &str) -> 
         }
         if !resource.categories.is_empty() {
             value["categories"] = json!(resource.categories);
+        }
+        if let Some(hash) = storage_version_hash(resource) {
+            value["storageVersionHash"] = hash.into();
         }
         list.push(value);
         for subresource in &*resource.subresources {

@@ -47,12 +47,13 @@ pub(crate) fn start(writer: &Arc<Writer>, resources: impl Iterator<Item = Served
 
 /// Removes objects as they become due, until the subscription ends.
 async fn expire(writer: &Writer, served: &Served, ttl: Duration, mut subscription: Subscription) {
-    let due = |object: &Cached| Due { at: Instant::now() + ttl, key: object.key.clone(), revision: object.revision };
+    let due =
+        |object: &Cached| Due { at: Instant::now() + ttl, key: object.key.to_string(), revision: object.revision };
     let mut queue: VecDeque<Due> = std::mem::take(&mut subscription.items).iter().map(|object| due(object)).collect();
     loop {
         let first = queue.front().map(|due| due.at);
-        let change = tokio::select! {
-            change = subscription.changes.recv() => change,
+        let event = tokio::select! {
+            event = subscription.events.recv() => event,
             () = tokio::time::sleep_until(first.unwrap_or_else(Instant::now)), if first.is_some() => {
                 if let Some(due) = queue.pop_front() {
                     remove(writer, served, &due).await;
@@ -60,9 +61,9 @@ async fn expire(writer: &Writer, served: &Served, ttl: Duration, mut subscriptio
                 continue;
             }
         };
-        match change {
-            Some(change) if change.kind == ChangeKind::Deleted => {}
-            Some(change) => queue.push_back(due(&change.object)),
+        match event {
+            Some(event) if event.change.kind == ChangeKind::Deleted => {}
+            Some(event) => queue.push_back(due(&event.change.object)),
             None => return,
         }
     }
@@ -73,11 +74,7 @@ async fn remove(writer: &Writer, served: &Served, due: &Due) {
     if writer.cache.get(served, &due.key).is_none_or(|object| object.revision != due.revision) {
         return;
     }
-    let (namespace, name) = match due.key.split_once('/') {
-        Some((namespace, name)) => (Some(namespace.to_owned()), name.to_owned()),
-        None => (None, due.key.clone()),
-    };
-    let target = Target { served: served.clone(), namespace, name };
+    let target = Target::of(served, &due.key);
     let version = Some(due.revision.to_string());
     let options = DeleteOptions {
         preconditions: Preconditions { resource_version: version, ..Preconditions::default() },

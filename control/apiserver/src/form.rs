@@ -137,6 +137,15 @@ impl Shape {
         })
     }
 
+    /// The number of a form in which every watcher gets the same events; tables are each client's own.
+    pub(crate) fn shared_form(&self) -> Option<usize> {
+        match self.output.form {
+            Form::Object | Form::Discovery => Some(0),
+            Form::Metadata => Some(1),
+            Form::Table => None,
+        }
+    }
+
     /// One line of a watch. `first` says whether a table needs its headings.
     pub(crate) fn event(&self, kind: &str, object: &Cached, first: bool) -> Bytes {
         match self.output.form {

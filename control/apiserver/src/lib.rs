@@ -27,6 +27,7 @@ mod cache;
 mod call;
 mod definitions;
 mod discovery;
+mod duration;
 mod expiry;
 mod form;
 mod input;

@@ -1,40 +1,59 @@
 //! Stored objects: their bytes, and the revision spliced into them.
 
+mod pairs;
+
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use bytes::{Bytes, BytesMut};
 use serde_json::Value;
 use skep_registry::{Object, Resource};
 use skep_store::Revision;
 
+use self::pairs::Pairs;
+
 /// What stands right before the revision in every encoded object.
 const BEFORE_VERSION: &[u8] = br#""metadata":{"resourceVersion":""#;
+
+/// What selectors ask of an object.
+#[derive(Clone, Debug)]
+pub(crate) struct Facts {
+    pub labels: Pairs,
+    /// Those that are not empty.
+    pub fields: Pairs,
+}
+
+impl Facts {
+    pub(crate) fn of(resource: &Resource, object: &dyn Object) -> Self {
+        let fields = resource.strategy.fields(object);
+        let fields = fields.iter().filter(|(_, value)| !value.is_empty());
+        Self {
+            labels: object.meta().labels.iter().flatten().map(|(key, value)| (&**key, &**value)).collect(),
+            fields: fields.map(|(name, value)| (&**name, &**value)).collect(),
+        }
+    }
+}
 
 /// One version of an object, as gets, lists and watches send it.
 #[derive(Debug)]
 pub(crate) struct Cached {
     /// `namespace/name`, or `name` where cluster-scoped.
-    pub key: String,
+    pub key: Box<str>,
     pub revision: Revision,
     /// JSON with the revision in place.
     pub bytes: Bytes,
-    pub labels: BTreeMap<String, String>,
-    pub fields: Vec<(Cow<'static, str>, String)>,
+    pub facts: Facts,
     /// Whether it is stored in another form than it would be stored in now.
     pub stale: bool,
 }
 
 impl Cached {
     pub(crate) fn new(resource: &Resource, key: String, revision: Revision, bytes: Bytes, object: &dyn Object) -> Self {
-        Self {
-            key,
-            revision,
-            bytes,
-            labels: object.meta().labels.clone().unwrap_or_default(),
-            fields: resource.strategy.fields(object),
-            stale: false,
-        }
+        Self { key: key.into(), revision, bytes, facts: Facts::of(resource, object), stale: false }
+    }
+
+    /// From bytes in the store of which it is known what they say.
+    pub(crate) fn from_known(key: &str, revision: Revision, stored: &[u8], facts: Facts) -> Option<Self> {
+        Some(Self { key: key.into(), revision, bytes: splice(stored, revision)?, facts, stale: false })
     }
 
     /// From the bytes in the store; `None` if they are not an object of this resource.
@@ -58,8 +77,7 @@ impl Cached {
             key: self.key.clone(),
             revision,
             bytes: splice(&self.bytes, revision).unwrap_or_else(|| self.bytes.clone()),
-            labels: self.labels.clone(),
-            fields: self.fields.clone(),
+            facts: self.facts.clone(),
             stale: self.stale,
         }
     }

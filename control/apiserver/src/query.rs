@@ -1,10 +1,12 @@
 //! Query parameters: list, create, update, patch and delete options as `meta/v1` has them.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use skep_registry::{FieldError, FieldErrorKind};
 
+use crate::duration;
 use crate::status::ApiError;
 
 /// The decoded parameters; of one given twice the first counts, as in upstream's conversion, unless it is a list.
@@ -97,6 +99,15 @@ impl Query {
         text.parse().map(Some).map_err(|_| {
             ApiError::bad_request(format!("strconv.ParseInt: parsing \"{text}\": invalid syntax: parameter {key}"))
         })
+    }
+
+    /// How long the client waits for the answer; nothing is said by 0.
+    pub(crate) fn timeout(&self) -> Result<Option<Duration>, ApiError> {
+        let asked =
+            self.get("timeout").map(duration::parse).transpose().map_err(|why| {
+                ApiError::bad_request(format!("invalid timeout specified in the request URL - {why}"))
+            })?;
+        Ok(asked.filter(|asked| !asked.is_zero()))
     }
 
     pub(crate) fn dry_run(&self) -> Result<bool, ApiError> {
@@ -230,4 +241,29 @@ pub(crate) fn encode(text: &str) -> String {
 
 fn decode(text: &str) -> String {
     percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn any_query_gives_an_answer(text in "\\PC{0,60}", value in "[ -~]{0,20}") {
+            for query in [Query::parse(Some(&text)), Query::parse(Some(&format!(
+                "limit={value}&timeoutSeconds={value}&resourceVersion={value}&timeout={value}&dryRun={value}&continue={value}"
+            )))] {
+                let _ = (query.list_options().is_ok(), query.timeout().is_ok(), query.dry_run().is_ok());
+                let _ = (query.selected_name(), query.field_validation().is_ok(), query.manager_faults(true, true));
+            }
+        }
+
+        #[test]
+        fn what_is_encoded_decodes_to_itself(text in "\\PC*") {
+            let query = Query::parse(Some(&format!("labelSelector={}", encode(&text))));
+            prop_assert_eq!(query.get("labelSelector").unwrap_or_default(), text);
+        }
+    }
 }

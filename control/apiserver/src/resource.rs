@@ -35,7 +35,7 @@ mod token;
 
 pub(crate) use apply::is_apply;
 pub(crate) use kubelet::KubeletClient;
-pub(crate) use subresource::name as subresource_name;
+pub(crate) use subresource::{bind, name as subresource_name};
 
 /// What a request to a resource needs of the server.
 pub(crate) struct Context<'a> {
@@ -44,6 +44,7 @@ pub(crate) struct Context<'a> {
     pub nodes: Option<&'a Served>,
     pub pods: Option<&'a Served>,
     pub endpoints: Option<&'a Served>,
+    pub bindings: Option<&'a Served>,
     pub streams: &'a Streams,
     pub authorizers: &'a Authorizers,
     pub tokens: &'a Tokens,

@@ -1,4 +1,4 @@
-//! Resources that are questions: an object is created, answered, and forgotten.
+//! Resources that are questions or orders: an object is created, answered, and forgotten.
 //!
 //! What all of them share is here: decoding, defaults, validation, the answer as the object with its status. Each question's own
 //! part is a function in [`ANSWERS`].
@@ -15,6 +15,8 @@ use k8s_openapi::api::authorization::v1::{
     SelfSubjectAccessReview, SelfSubjectRulesReview, SubjectAccessReview, SubjectAccessReviewSpec,
     SubjectAccessReviewStatus, SubjectRulesReviewStatus,
 };
+use k8s_openapi::api::core::v1::Binding;
+use serde_json::Value;
 use skep_rbac::Action;
 use skep_registry::{Object, typed_mut};
 
@@ -25,48 +27,51 @@ use crate::form;
 use crate::input;
 use crate::negotiate::Output;
 use crate::path::{ResourcePath, Verb};
-use crate::resource::Context;
+use crate::resource::{self, Context};
 use crate::response::Body;
 use crate::served::Served;
 use crate::status::ApiError;
-use crate::write::{own_namespace, refuse_fields};
+use crate::write::{Asked, Target, own_namespace, refuse_fields};
 
-type Answered<'a> = Pin<Box<dyn Future<Output = Result<(), ApiError>> + Send + 'a>>;
+type Answered<'a> = Pin<Box<dyn Future<Output = Result<Option<Value>, ApiError>> + Send + 'a>>;
 
-/// Puts the answer into the question.
-type Answer = for<'a> fn(&'a Context<'a>, &'a Identity, &'a mut dyn Object) -> Answered<'a>;
+/// Puts the answer into the question, or gives another one.
+type Answer = for<'a> fn(&'a Context<'a>, &'a Asked, &'a mut dyn Object) -> Answered<'a>;
 
 /// Every question, by group and resource.
 const ANSWERS: &[(&str, &str, Answer)] = &[
-    ("authentication.k8s.io", "selfsubjectreviews", |_, who, object| ready(who_am_i(who, object))),
+    ("", "bindings", |context, asked, object| Box::pin(bind(context, asked, object))),
+    ("authentication.k8s.io", "selfsubjectreviews", |_, asked, object| ready(who_am_i(&asked.who, object))),
     ("authentication.k8s.io", "tokenreviews", |context, _, object| Box::pin(token(context, object))),
     ("authorization.k8s.io", "subjectaccessreviews", |context, _, object| {
         Box::pin(async move {
-            let Some(review) = typed_mut::<SubjectAccessReview>(object) else { return Ok(()) };
+            let Some(review) = typed_mut::<SubjectAccessReview>(object) else { return Ok(None) };
             review.status = Some(of_subject(context, &review.spec).await?);
-            Ok(())
+            Ok(None)
         })
     }),
     ("authorization.k8s.io", "localsubjectaccessreviews", |context, _, object| {
         Box::pin(async move {
-            let Some(review) = typed_mut::<LocalSubjectAccessReview>(object) else { return Ok(()) };
+            let Some(review) = typed_mut::<LocalSubjectAccessReview>(object) else { return Ok(None) };
             review.status = Some(of_subject(context, &review.spec).await?);
-            Ok(())
+            Ok(None)
         })
     }),
-    ("authorization.k8s.io", "selfsubjectaccessreviews", |context, who, object| {
+    ("authorization.k8s.io", "selfsubjectaccessreviews", |context, asked, object| {
         Box::pin(async move {
-            let Some(review) = typed_mut::<SelfSubjectAccessReview>(object) else { return Ok(()) };
+            let Some(review) = typed_mut::<SelfSubjectAccessReview>(object) else { return Ok(None) };
             let spec = &review.spec;
             let (resource, path) = (spec.resource_attributes.as_ref(), spec.non_resource_attributes.as_ref());
-            review.status = Some(access(context, who, resource, path).await?);
-            Ok(())
+            review.status = Some(access(context, &asked.who, resource, path).await?);
+            Ok(None)
         })
     }),
-    ("authorization.k8s.io", "selfsubjectrulesreviews", |context, who, object| Box::pin(rules(context, who, object))),
+    ("authorization.k8s.io", "selfsubjectrulesreviews", |context, asked, object| {
+        Box::pin(rules(context, &asked.who, object))
+    }),
 ];
 
-fn ready<'a>(answered: Result<(), ApiError>) -> Answered<'a> {
+fn ready<'a>(answered: Result<Option<Value>, ApiError>) -> Answered<'a> {
     Box::pin(std::future::ready(answered))
 }
 
@@ -83,7 +88,7 @@ pub(crate) async fn handle(
     if verb != Verb::Create || path.name.is_some() {
         return Err(ApiError::method_not_allowed());
     }
-    call.query.dry_run()?;
+    let asked = call.asks("", call.query.dry_run()?);
     let output = Output::of_answer(&call.headers, &call.query)?;
     let validation = call.query.field_validation()?;
     let parsed = input::parse(&call.headers, &input::read(call.body).await?)?;
@@ -93,9 +98,17 @@ pub(crate) async fn handle(
     served.strategy.prepare_for_create(&mut *object);
     let name = object.meta().name.clone().unwrap_or_default();
     refuse_fields(served, &name, &served.strategy.validate(&*object))?;
-    answer(context, &call.identity, &mut *object).await?;
+    let other = answer(context, &asked, &mut *object).await?;
     call.warnings.extend(warnings);
-    Ok(form::render(StatusCode::CREATED, &object.to_value(), output))
+    Ok(form::render(StatusCode::CREATED, &other.unwrap_or_else(|| object.to_value()), output))
+}
+
+/// The older way to bind a pod: by the name in the binding, not by the pod's path.
+async fn bind(context: &Context<'_>, asked: &Asked, object: &mut dyn Object) -> Result<Option<Value>, ApiError> {
+    let Some((binding, served)) = typed_mut::<Binding>(object).zip(context.pods) else { return Ok(None) };
+    let name = binding.metadata.name.clone().unwrap_or_default();
+    let target = Target { served: served.clone(), namespace: binding.metadata.namespace.clone(), name };
+    resource::bind(context.writer, asked, &target, binding).await.map(Some)
 }
 
 fn user_info(who: &Identity) -> UserInfo {
@@ -107,15 +120,15 @@ fn user_info(who: &Identity) -> UserInfo {
     }
 }
 
-fn who_am_i(who: &Identity, object: &mut dyn Object) -> Result<(), ApiError> {
+fn who_am_i(who: &Identity, object: &mut dyn Object) -> Result<Option<Value>, ApiError> {
     if let Some(review) = typed_mut::<SelfSubjectReview>(object) {
         review.status = Some(SelfSubjectReviewStatus { user_info: Some(user_info(who)) });
     }
-    Ok(())
+    Ok(None)
 }
 
-async fn token(context: &Context<'_>, object: &mut dyn Object) -> Result<(), ApiError> {
-    let Some(review) = typed_mut::<TokenReview>(object) else { return Ok(()) };
+async fn token(context: &Context<'_>, object: &mut dyn Object) -> Result<Option<Value>, ApiError> {
+    let Some(review) = typed_mut::<TokenReview>(object) else { return Ok(None) };
     let token = review.spec.token.clone();
     if token.is_empty() {
         return Err(ApiError::bad_request("token is required for TokenReview in authentication"));
@@ -132,7 +145,7 @@ async fn token(context: &Context<'_>, object: &mut dyn Object) -> Result<(), Api
             TokenReviewStatus { user: Some(UserInfo::default()), error: Some(why), ..TokenReviewStatus::default() }
         }
     });
-    Ok(())
+    Ok(None)
 }
 
 async fn of_subject(
@@ -186,8 +199,8 @@ async fn access(
     Ok(SubjectAccessReviewStatus { allowed, reason, ..SubjectAccessReviewStatus::default() })
 }
 
-async fn rules(context: &Context<'_>, who: &Identity, object: &mut dyn Object) -> Result<(), ApiError> {
-    let Some(review) = typed_mut::<SelfSubjectRulesReview>(object) else { return Ok(()) };
+async fn rules(context: &Context<'_>, who: &Identity, object: &mut dyn Object) -> Result<Option<Value>, ApiError> {
+    let Some(review) = typed_mut::<SelfSubjectRulesReview>(object) else { return Ok(None) };
     let namespace = review.spec.namespace.clone().unwrap_or_default();
     if namespace.is_empty() {
         return Err(ApiError::bad_request("no namespace on request"));
@@ -217,5 +230,5 @@ async fn rules(context: &Context<'_>, who: &Identity, object: &mut dyn Object) -
         non_resource_rules,
         resource_rules,
     });
-    Ok(())
+    Ok(None)
 }

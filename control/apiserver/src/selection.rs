@@ -45,9 +45,9 @@ impl Selection {
     }
 
     pub(crate) fn matches(&self, object: &Cached) -> bool {
-        (!self.single || object.key == self.prefix)
-            && self.labels.matches(Some(&object.labels))
-            && self.fields.matches(&object.fields)
+        (!self.single || *object.key == *self.prefix)
+            && self.labels.matches_by(|key| object.facts.labels.get(key))
+            && self.fields.matches_by(|name| object.facts.fields.get(name))
     }
 
     /// Whether every key with the prefix is wanted, so that counting needs no look at the objects.

@@ -35,7 +35,7 @@ use crate::websocket::Client;
 use crate::write::Writer;
 use crate::{bootstrap, definitions, expiry, listen, metrics, websocket};
 
-/// How long a request may take that is neither a watch nor a stream.
+/// How long a request may take that is neither a watch nor a stream, unless the client says that it waits no longer than that.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long the store may take to say that it is there.
@@ -61,6 +61,7 @@ struct Inner {
     nodes: Option<Served>,
     pods: Option<Served>,
     endpoints: Option<Served>,
+    bindings: Option<Served>,
     tokens: Tokens,
     advertise: Option<std::net::SocketAddr>,
     mutating: Semaphore,
@@ -102,6 +103,7 @@ impl ApiServer {
                 nodes: Served::find(&registry, "", "v1", "nodes"),
                 pods: Served::find(&registry, "", "v1", "pods"),
                 endpoints: Served::find(&registry, "", "v1", "endpoints"),
+                bindings: Served::find(&registry, "", "v1", "bindings"),
                 tokens: Tokens::new(&registry, accounts),
                 writer,
                 authorizers,
@@ -288,7 +290,9 @@ impl Inner {
         }
         let served = Served::find(&self.registry(), &path.group, &path.version, &path.resource)
             .ok_or_else(ApiError::no_such_path)?;
-        let (began, asked) = (Instant::now(), path.clone());
+        let dry_run = call.query.get("dryRun").is_some();
+        let (began, asked) =
+            (Instant::now(), metrics::Asked::new(verb, &path, resource::is_apply(&call.headers), dry_run));
         let streams = ["log", "exec", "attach", "portforward", "proxy"];
         let long = watch || path.subresource.as_deref().is_some_and(|name| streams.contains(&name));
         let readable = watch || path.subresource.as_deref() == Some("log");
@@ -306,7 +310,7 @@ impl Inner {
             None => answer,
         };
         let code = answer.as_ref().map_or_else(ApiError::code, Response::status);
-        metrics::observe(verb, &asked, code, (!long).then(|| began.elapsed()));
+        asked.answered(code, (!long).then(|| began.elapsed()));
         answer
     }
 
@@ -324,16 +328,18 @@ impl Inner {
             nodes: self.nodes.as_ref(),
             pods: self.pods.as_ref(),
             endpoints: self.endpoints.as_ref(),
+            bindings: self.bindings.as_ref(),
             streams: &self.streams,
             authorizers: &self.authorizers,
             tokens: &self.tokens,
         };
+        let asked = if long { None } else { call.query.timeout()? };
         let handled = Box::pin(resource::handle(&context, served, path, verb, call));
         if long {
             return handled.await;
         }
         let _turn = self.turn(verb).await?;
-        tokio::time::timeout(REQUEST_TIMEOUT, handled)
+        tokio::time::timeout(asked.unwrap_or(REQUEST_TIMEOUT).min(REQUEST_TIMEOUT), handled)
             .await
             .map_err(|_| ApiError::timeout("request did not complete within the allotted timeout"))?
     }
@@ -366,10 +372,10 @@ impl Inner {
         })
     }
 
-    async fn turn(&self, verb: Verb) -> Result<SemaphorePermit<'_>, ApiError> {
+    async fn turn(&self, verb: Verb) -> Result<(SemaphorePermit<'_>, metrics::Running), ApiError> {
         let turns = if verb.is_read() { &self.reading } else { &self.mutating };
         match tokio::time::timeout(TURN_TIMEOUT, turns.acquire()).await {
-            Ok(Ok(permit)) => Ok(permit),
+            Ok(Ok(permit)) => Ok((permit, metrics::Running::turn(verb))),
             _ => Err(ApiError::too_many_requests()),
         }
     }

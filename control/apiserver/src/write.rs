@@ -1,17 +1,19 @@
 //! Writes: from an object that a client wants to one transaction in the store.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use skep_registry::{Claim, FieldError, Object};
 use skep_store::{Compare, CompareOp, CompareTarget, Op, OpResult, Range, Revision, Txn};
 
-use crate::admission::{Admission, Charge};
+use crate::admission::{Admission, Charges};
 use crate::authn::Identity;
 use crate::authz::Authorizers;
 use crate::cache::{Cache, claim_key};
-use crate::object::{self, Cached};
+use crate::metrics;
+use crate::object::{self, Cached, Facts};
 use crate::pools::{PoolsView, Ranges};
 use crate::served::Served;
 use crate::status::ApiError;
@@ -74,6 +76,15 @@ pub(crate) struct Target {
 }
 
 impl Target {
+    /// By its key below the resource's prefix.
+    pub(crate) fn of(served: &Served, key: &str) -> Self {
+        let (namespace, name) = match key.split_once('/') {
+            Some((namespace, name)) => (Some(namespace.to_owned()), name),
+            None => (None, key),
+        };
+        Self { served: served.clone(), namespace, name: name.to_owned() }
+    }
+
     /// Below the resource's prefix.
     pub(crate) fn key(&self) -> String {
         object::relative_key(self.namespace.as_deref(), &self.name).into_owned()
@@ -155,14 +166,14 @@ impl Writer {
         PoolsView { cache: &self.cache, ranges: &self.ranges, owner, refused }
     }
 
-    /// Writes an object (`None` removes it) that is now at `expected`; 0 is "not there". What it is charged goes with it.
+    /// Writes an object, encoded, (`None` removes it) that is now at `expected`; 0 is "not there". What it is charged goes with it.
     async fn commit(
         &self,
         target: &Target,
         expected: Revision,
-        value: Option<Bytes>,
+        value: Option<(&dyn Object, Bytes)>,
         claims: &ClaimChange,
-        charges: &[Charge],
+        charges: Charges,
     ) -> Result<Outcome, ApiError> {
         let key = target.store_key();
         let compare =
@@ -171,9 +182,16 @@ impl Writer {
         let mut txn = Txn::default();
         txn.compare.push(compare(key.clone(), expected));
         txn.failure.push(look(key.clone()));
+        let mut note = None;
+        let operation = if value.is_some() { "update" } else { "delete" };
         txn.success.push(match value {
-            Some(value) => {
+            Some((object, value)) => {
                 let value = object::to_stored(&target.served, value);
+                // What is stored as it is served, and in no other version.
+                if target.served.strategy.stored_api_version().is_none() {
+                    let facts = Facts::of(&target.served, object);
+                    note = Some(self.cache.fresh.note(key.clone(), value.clone(), target.served.index(), facts));
+                }
                 Op::Put { key: key.clone(), value, lease: 0 }
             }
             None => Op::Delete { start: key.clone(), end: None },
@@ -184,18 +202,24 @@ impl Writer {
             txn.failure.push(look(claim.clone()));
             txn.success.push(Op::Put { key: claim, value: key.clone(), lease: 0 });
         }
-        for charge in charges {
-            txn.compare.push(compare(charge.key.clone(), charge.expected));
+        for charge in &charges.list {
+            let (key, target) = (charge.key.clone(), charge.expected());
+            txn.compare.push(Compare { key, target, op: CompareOp::Equal });
             txn.success.push(Op::Put { key: charge.key.clone(), value: charge.value.clone(), lease: 0 });
         }
         for claim in &claims.remove {
             txn.success.push(Op::Delete { start: claim_key(claim), end: None });
         }
+        let (began, operation) = (Instant::now(), if expected == 0 { "create" } else { operation });
         let done = self.store.txn(txn).await.map_err(|e| store_error(&e))?;
+        metrics::stored(operation, &target.served, began.elapsed());
         if done.succeeded {
-            if !charges.is_empty() {
-                // Whoever is charged next must see this.
-                let _ = self.cache.wait_for(done.revision).await;
+            if let Some(note) = note {
+                note.keep();
+            }
+            // Whoever is charged next must see this, here or in the cache.
+            if !charges.list.is_empty() && self.cache.wait_for(done.revision).await.is_ok() {
+                charges.settle();
             }
             return Ok(Outcome::Done(done.revision));
         }
@@ -209,8 +233,7 @@ impl Writer {
         let results = done.results.iter().skip(1);
         let taken = claims.add.iter().zip(results).filter(|(_, result)| found(result) != 0);
         let taken: Vec<Claim> = taken.map(|(claim, _)| claim.clone()).collect();
-        if taken.is_empty() && !charges.is_empty() {
-            self.catch_up().await?;
+        if taken.is_empty() && !charges.list.is_empty() {
             return Ok(Outcome::Overtaken);
         }
         Ok(Outcome::Taken(taken))

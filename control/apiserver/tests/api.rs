@@ -15,6 +15,8 @@ mod conflict;
 mod conformance;
 #[path = "api/custom.rs"]
 mod custom;
+#[path = "api/custom_apply.rs"]
+mod custom_apply;
 #[path = "api/custom_fields.rs"]
 mod custom_fields;
 #[path = "api/custom_openapi.rs"]

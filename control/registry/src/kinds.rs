@@ -1,6 +1,7 @@
 //! The kinds, a file each.
 
 mod admission;
+mod binding;
 mod certificate_signing_request;
 mod config_map;
 mod controller_revision;
@@ -48,6 +49,7 @@ pub(crate) use admission::{
     MutatingAdmissionPolicies, MutatingAdmissionPolicyBindings, MutatingWebhookConfigurations,
     ValidatingAdmissionPolicies, ValidatingAdmissionPolicyBindings, ValidatingWebhookConfigurations,
 };
+pub(crate) use binding::Bindings;
 pub(crate) use certificate_signing_request::CertificateSigningRequests;
 pub(crate) use config_map::ConfigMaps;
 pub(crate) use controller_revision::ControllerRevisions;

@@ -29,6 +29,7 @@ impl Registry {
     #[must_use]
     pub fn builtin() -> Self {
         Self::of(vec![
+            resource::<kinds::Bindings>(),
             resource::<kinds::ConfigMaps>(),
             resource::<kinds::EndpointsKind>(),
             resource::<kinds::Events>(),

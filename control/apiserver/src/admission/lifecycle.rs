@@ -17,7 +17,7 @@ pub(super) fn admit(request: &Request<'_>, _: &mut dyn Object) -> Result<(), Api
     let Some(found) = writer.cache.get(namespaces, namespace) else {
         return Err(ApiError::not_found("namespaces", "", namespace));
     };
-    let terminating = found.fields.iter().any(|(field, value)| *field == "status.phase" && value == "Terminating");
+    let terminating = found.facts.fields.get("status.phase") == Some("Terminating");
     if terminating && request.operation == Operation::Create {
         return Err(ApiError::namespace_terminating(&target.served, &target.name, namespace));
     }

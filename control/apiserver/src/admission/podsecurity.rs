@@ -43,8 +43,8 @@ fn policy(request: &Request<'_>) -> Policy {
     let admission = &request.writer.admission;
     let namespace = request.target.namespace.as_deref().unwrap_or_default();
     let found = admission.namespaces.as_ref().and_then(|served| request.writer.cache.get(served, namespace));
-    let labels = found.as_ref().map(|namespace| &namespace.labels);
-    Policy::of_labels(labels.unwrap_or(&BTreeMap::new())).0
+    let labels = found.iter().flat_map(|namespace| namespace.facts.labels.iter());
+    Policy::of_labels(&labels.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()).0
 }
 
 fn check_pod(request: &Request<'_>, pod: &Pod) -> Result<(), ApiError> {

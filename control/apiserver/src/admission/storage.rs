@@ -1,4 +1,5 @@
-//! DefaultStorageClass and PersistentVolumeClaimResize: what claims ask for when they are made, and when they grow.
+//! DefaultStorageClass, StorageObjectInUseProtection and PersistentVolumeClaimResize: what claims ask for when they are made, what
+//! holds them and volumes while they are used, and how they grow.
 
 use std::cmp::Reverse;
 
@@ -39,6 +40,25 @@ pub(super) fn fill_class(request: &Request<'_>, object: &mut dyn Object) -> Resu
     });
     if let Some(class) = newest {
         claim.spec.get_or_insert_default().storage_class_name = class.metadata.name;
+    }
+    Ok(())
+}
+
+/// The finalizers of what can be in use; controllers remove them.
+pub(super) fn protect(request: &Request<'_>, object: &mut dyn Object) -> Result<(), ApiError> {
+    if request.operation != Operation::Create {
+        return Ok(());
+    }
+    for (plural, finalizer) in [
+        ("persistentvolumeclaims", "kubernetes.io/pvc-protection"),
+        ("persistentvolumes", "kubernetes.io/pv-protection"),
+    ] {
+        if request.is_for("", plural) {
+            let finalizers = object.meta_mut().finalizers.get_or_insert_default();
+            if finalizers.iter().all(|held| held != finalizer) {
+                finalizers.push(finalizer.to_owned());
+            }
+        }
     }
     Ok(())
 }

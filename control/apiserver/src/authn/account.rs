@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use skep_registry::Registry;
 
 use super::Identity;
+use super::verified::Verified;
 use crate::cache::Cache;
 use crate::jwt::{KeyError, SigningKey};
 use crate::object::{self, Cached};
@@ -70,9 +70,16 @@ struct LegacyClaims {
     sub: String,
 }
 
+/// What a token that this key signed says.
+enum Signed {
+    Bound(Box<Claims>),
+    Legacy(LegacyClaims),
+}
+
 /// Signs tokens and knows those that it signed.
 pub(crate) struct Accounts {
     key: SigningKey,
+    verified: Verified<Signed>,
     issuer: String,
     audiences: Vec<String>,
     accounts: Option<Served>,
@@ -87,6 +94,7 @@ impl Accounts {
         let find = |plural| Served::find(registry, "", "v1", plural);
         Ok(Self {
             key: key.map_or_else(SigningKey::generate, SigningKey::from_pem)?,
+            verified: Verified::default(),
             issuer: issuer.to_owned(),
             audiences: vec![issuer.to_owned()],
             accounts: find("serviceaccounts"),
@@ -157,28 +165,35 @@ impl Accounts {
         audiences: &[String],
         now: Timestamp,
     ) -> Result<(Identity, Vec<String>), String> {
-        let unsigned = |_| String::new();
-        let claims: Value = self.key.verify(token).map_err(unsigned)?;
+        match &*self.verified.get(token, || self.read(token))? {
+            Signed::Legacy(claims) => {
+                self.legacy(cache, claims, token, now)?;
+                let good = audiences.iter().filter(|audience| self.audiences.contains(audience)).cloned().collect();
+                let account = Named { name: claims.account.clone(), uid: claims.uid.clone() };
+                Ok((identity(&claims.namespace, &account, BTreeMap::new()), good))
+            }
+            Signed::Bound(claims) => {
+                self.check(cache, claims, now)?;
+                let good: Vec<String> = claims.aud.iter().filter(|held| audiences.contains(held)).cloned().collect();
+                if good.is_empty() {
+                    let quoted = |list: &[String]| format!("{list:?}").replace(", ", " ");
+                    let (held, wanted) = (quoted(&claims.aud), quoted(audiences));
+                    return Err(format!("token audiences {held} is invalid for the target audiences {wanted}"));
+                }
+                Ok((identity(&claims.private.namespace, &claims.private.serviceaccount, extra(claims)), good))
+            }
+        }
+    }
+
+    /// The claims of a token of ours. An error without a text says that it is another's.
+    fn read(&self, token: &str) -> Result<Signed, String> {
+        let claims: Value = self.key.verify(token).map_err(|_| String::new())?;
+        let read = |error: serde_json::Error| error.to_string();
         if claims["iss"] == LEGACY_ISSUER {
-            let claims: LegacyClaims = serde_json::from_value(claims).map_err(|error| error.to_string())?;
-            self.legacy(cache, &claims, token, now)?;
-            let good = audiences.iter().filter(|audience| self.audiences.contains(audience)).cloned().collect();
-            let account = Named { name: claims.account, uid: claims.uid };
-            return Ok((identity(&claims.namespace, &account, BTreeMap::new()), good));
+            return serde_json::from_value(claims).map(Signed::Legacy).map_err(read);
         }
-        let claims: Claims = serde_json::from_value(claims).map_err(|error| error.to_string())?;
-        if claims.iss != self.issuer {
-            return Err(String::new());
-        }
-        self.check(cache, &claims, now)?;
-        let good: Vec<String> = claims.aud.iter().filter(|held| audiences.contains(held)).cloned().collect();
-        if good.is_empty() {
-            let quoted = |list: &[String]| format!("{list:?}").replace(", ", " ");
-            let (held, wanted) = (quoted(&claims.aud), quoted(audiences));
-            return Err(format!("token audiences {held} is invalid for the target audiences {wanted}"));
-        }
-        let extra = extra(&claims);
-        Ok((identity(&claims.private.namespace, &claims.private.serviceaccount, extra), good))
+        let claims: Claims = serde_json::from_value(claims).map_err(read)?;
+        if claims.iss == self.issuer { Ok(Signed::Bound(claims.into())) } else { Err(String::new()) }
     }
 
     fn check(&self, cache: &Cache, claims: &Claims, now: Timestamp) -> Result<(), String> {
@@ -239,16 +254,24 @@ fn invalidated() -> String {
 
 /// Whether an object is there that a token is bound to: the very same, and not deleted for long.
 fn holds(cache: &Cache, served: Option<&Served>, namespace: &str, named: &Named, now: Timestamp) -> Result<(), String> {
+    // What is looked at alone: every request of a pod comes here, and pods are large.
     #[derive(Deserialize)]
     struct Object {
-        metadata: ObjectMeta,
+        metadata: Metadata,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Metadata {
+        #[serde(default)]
+        uid: String,
+        deletion_timestamp: Option<Timestamp>,
     }
     let key = if namespace.is_empty() { named.name.clone() } else { format!("{namespace}/{}", named.name) };
     let found = served.and_then(|served| cache.get(served, &key)).ok_or_else(invalidated)?;
     let object: Object = serde_json::from_slice(&found.bytes).map_err(|error| error.to_string())?;
     let meta = object.metadata;
-    let gone = meta.deletion_timestamp.is_some_and(|at| now.duration_since(at.0) > LEEWAY);
-    let same = meta.uid.unwrap_or_default() == named.uid;
+    let gone = meta.deletion_timestamp.is_some_and(|at| now.duration_since(at) > LEEWAY);
+    let same = meta.uid == named.uid;
     if same && !gone { Ok(()) } else { Err(invalidated()) }
 }
 

@@ -12,7 +12,7 @@ use skep_store::{Event, KeyValue, Range, Revision};
 use tokio_util::sync::CancellationToken;
 
 use super::definitions::Installed;
-use super::{CLAIMS_PREFIX, Cache, Kind};
+use super::{CLAIMS_PREFIX, Cache, Fresh, Kind};
 use crate::object::Cached;
 
 /// Pairs read at once while loading.
@@ -21,7 +21,7 @@ pub(super) const PAGE_LEN: usize = 1_000;
 /// Wait before the cache is loaded again after the store's watch broke.
 const RELOAD_WAIT: Duration = Duration::from_millis(200);
 
-pub(super) type Items = BTreeMap<String, Arc<Cached>>;
+pub(super) type Items = BTreeMap<Box<str>, Arc<Cached>>;
 
 /// All keys: revisions of transactions outside `/registry/` must be seen to pass as well.
 const ALL_START: &[u8] = &[0];
@@ -150,7 +150,7 @@ enum Applied<'a> {
     Object(&'a str, Vec<(usize, Option<Arc<Cached>>)>),
 }
 
-fn decoded<'a>(registry: &Registry, event: &'a Event) -> Option<Applied<'a>> {
+fn decoded<'a>(registry: &Registry, fresh: &Fresh, event: &'a Event) -> Option<Applied<'a>> {
     let (raw, kv) = match event {
         Event::Put { kv, .. } => (&kv.key, Some(kv)),
         Event::Delete { key, .. } => (key, None),
@@ -159,7 +159,12 @@ fn decoded<'a>(registry: &Registry, event: &'a Event) -> Option<Applied<'a>> {
         Route::Claim => Applied::Claim,
         Route::Object { group, plural, key } => {
             let versions = registry.versions(group, plural);
-            Applied::Object(key, versions.map(|r| (r.slot, kv.and_then(|kv| cached(r, key, kv)))).collect())
+            let mut facts = kv.and_then(|kv| fresh.take(&kv.key, &kv.value));
+            let mut object = |r: &Resource, kv: &KeyValue| match facts.take_if(|(slot, _)| *slot == r.slot) {
+                Some((_, facts)) => Cached::from_known(key, kv.mod_revision, &kv.value, facts).map(Arc::new),
+                None => cached(r, key, kv),
+            };
+            Applied::Object(key, versions.map(|r| (r.slot, kv.and_then(|kv| object(r, kv)))).collect())
         }
     })
 }
@@ -168,7 +173,7 @@ impl Cache {
     fn apply(&self, revision: Revision, events: Vec<Event>) {
         // Decoding takes time; the lock is taken after it.
         let registry = self.registry();
-        let decoded: Vec<_> = events.iter().map(|event| decoded(&registry, event)).collect();
+        let decoded: Vec<_> = events.iter().map(|event| decoded(&registry, &self.fresh, event)).collect();
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         for (event, decoded) in events.iter().zip(decoded) {
             match (decoded, event) {
@@ -207,6 +212,7 @@ impl Cache {
         claims: HashMap<Bytes, Bytes>,
         revision: Revision,
     ) {
+        self.fresh.clear();
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         for (slot, follower) in &self.followers {
             follower.reset();

@@ -12,7 +12,7 @@ const DUPLICATES_MAX: usize = 100;
 pub(super) fn from_json(bytes: &[u8]) -> Result<(Value, Vec<String>), String> {
     let duplicates = RefCell::default();
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value = Node { path: String::new(), duplicates: &duplicates }
+    let value = Node { place: None, duplicates: &duplicates }
         .deserialize(&mut deserializer)
         .map_err(|error| error.to_string())?;
     deserializer.end().map_err(|error| error.to_string())?;
@@ -27,8 +27,32 @@ pub(super) fn from_yaml(bytes: &[u8]) -> Result<(Value, Vec<String>), String> {
 
 /// Where in the tree the parser is.
 struct Node<'a> {
-    path: String,
+    place: Option<&'a Place<'a>>,
     duplicates: &'a RefCell<Vec<String>>,
+}
+
+/// A step below another place. Its text is made where somebody is told.
+struct Place<'a> {
+    parent: Option<&'a Place<'a>>,
+    step: Step<'a>,
+}
+
+enum Step<'a> {
+    Field(&'a str),
+    Item(usize),
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(parent) = self.parent {
+            parent.fmt(f)?;
+        }
+        match self.step {
+            Step::Field(name) if self.parent.is_none() => f.write_str(name),
+            Step::Field(name) => write!(f, ".{name}"),
+            Step::Item(index) => write!(f, "[{index}]"),
+        }
+    }
 }
 
 impl<'de> DeserializeSeed<'de> for Node<'_> {
@@ -76,22 +100,24 @@ impl<'de> Visitor<'de> for Node<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
         let mut items = Vec::new();
-        let node = |index: usize| Node { path: format!("{}[{index}]", self.path), duplicates: self.duplicates };
-        while let Some(item) = seq.next_element_seed(node(items.len()))? {
-            items.push(item);
+        loop {
+            let place = Place { parent: self.place, step: Step::Item(items.len()) };
+            let node = Node { place: Some(&place), duplicates: self.duplicates };
+            match seq.next_element_seed(node)? {
+                Some(item) => items.push(item),
+                None => return Ok(Value::Array(items)),
+            }
         }
-        Ok(Value::Array(items))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
         let mut fields = Map::new();
         while let Some(key) = map.next_key::<String>()? {
-            let path = if self.path.is_empty() { key.clone() } else { format!("{}.{key}", self.path) };
-            let twice = fields.contains_key(&key);
-            if twice && self.duplicates.borrow().len() < DUPLICATES_MAX {
-                self.duplicates.borrow_mut().push(path.clone());
+            let place = Place { parent: self.place, step: Step::Field(&key) };
+            if fields.contains_key(&key) && self.duplicates.borrow().len() < DUPLICATES_MAX {
+                self.duplicates.borrow_mut().push(place.to_string());
             }
-            let value = map.next_value_seed(Node { path, duplicates: self.duplicates })?;
+            let value = map.next_value_seed(Node { place: Some(&place), duplicates: self.duplicates })?;
             fields.insert(key, value);
         }
         Ok(Value::Object(fields))
@@ -101,9 +127,24 @@ impl<'de> Visitor<'de> for Node<'_> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
+
+    proptest! {
+        #[test]
+        fn any_bytes_give_an_answer(bytes in proptest::collection::vec(any::<u8>(), 0..64), text in "[ -~\\n]{0,80}") {
+            for body in [bytes.as_slice(), text.as_bytes()] {
+                let _ = from_yaml(body);
+                if let Ok((value, duplicates)) = from_json(body) {
+                    let again = serde_json::to_vec(&value).unwrap();
+                    prop_assert_eq!(from_json(&again).unwrap(), (value, Vec::new()));
+                    prop_assert!(duplicates.len() <= DUPLICATES_MAX);
+                }
+            }
+        }
+    }
 
     #[test]
     fn duplicates_are_named_and_the_later_one_counts() {

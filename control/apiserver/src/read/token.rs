@@ -64,7 +64,16 @@ impl Token {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn any_text_gives_an_answer(text in "\\PC*", inside in "\\PC*") {
+            let _ = (Token::decode(&text), Token::decode(&URL_SAFE_NO_PAD.encode(inside)));
+        }
+    }
 
     #[test]
     fn a_token_reads_as_it_was_written() {

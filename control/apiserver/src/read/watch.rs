@@ -7,8 +7,10 @@ use http::{Response, StatusCode};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::cache::{Change, ChangeKind, Subscription};
+use crate::cache::{ChangeKind, Event, EventKind, Subscription};
 use crate::form::{self, Shape};
+use crate::metrics;
+use crate::object::Cached;
 use crate::query::ListOptions;
 use crate::response::{self, Body, BoxError};
 use crate::selection::Selection;
@@ -63,6 +65,7 @@ pub(crate) async fn watch(
         }
     };
     let watcher = Watcher {
+        counted: metrics::Watch::begin(&shape.served),
         revisions: writer.cache.revisions(),
         mark_end: matches!(begin, Begin::Snapshot(true)),
         from: from.unwrap_or(0),
@@ -88,6 +91,7 @@ fn error_line(error: &ApiError) -> Bytes {
 }
 
 struct Watcher {
+    counted: metrics::Watch,
     shape: Shape,
     selection: Selection,
     revisions: tokio::sync::watch::Receiver<u64>,
@@ -113,27 +117,28 @@ impl Watcher {
             let end = Instant::now() + self.lasts;
             for item in std::mem::take(&mut subscription.items) {
                 if self.selection.matches(&item) {
-                    yield Ok(self.line("ADDED", &item));
+                    self.counted.sent();
+                    yield Ok(self.line(EventKind::Added, &item));
                 }
             }
             if self.mark_end {
                 yield Ok(self.shape.bookmark(subscription.revision, true));
             }
-            for change in std::mem::take(&mut subscription.missed) {
-                if let Some(line) = self.change(&change) {
+            for event in std::mem::take(&mut subscription.missed) {
+                if let Some(line) = self.tell(&event) {
                     yield Ok(line);
                 }
             }
             let mut next_bookmark = Instant::now() + BOOKMARK_EVERY;
             loop {
                 let woken = tokio::select! {
-                    change = subscription.changes.recv() => Some(change),
+                    event = subscription.events.recv() => Some(event),
                     () = tokio::time::sleep_until(end.min(next_bookmark)) => None,
                     () = stop.cancelled() => break,
                 };
                 match woken {
-                    Some(Some(change)) => {
-                        if let Some(line) = self.change(&change) {
+                    Some(Some(event)) => {
+                        if let Some(line) = self.tell(&event) {
                             yield Ok(line);
                         }
                         continue;
@@ -145,8 +150,8 @@ impl Watcher {
                 if self.bookmarks {
                     // Changes up to this revision were queued before it was published.
                     let revision = *self.revisions.borrow();
-                    while let Ok(change) = subscription.changes.try_recv() {
-                        if let Some(line) = self.change(&change) {
+                    while let Ok(event) = subscription.events.try_recv() {
+                        if let Some(line) = self.tell(&event) {
                             yield Ok(line);
                         }
                     }
@@ -160,28 +165,35 @@ impl Watcher {
         }
     }
 
-    fn line(&mut self, kind: &str, object: &crate::object::Cached) -> Bytes {
+    fn line(&mut self, kind: EventKind, object: &Cached) -> Bytes {
         let headings = std::mem::replace(&mut self.headings, false);
-        self.shape.event(kind, object, headings)
+        self.shape.event(kind.name(), object, headings)
     }
 
     /// A change as this watcher sees it: an object that begins to match is added, one that ceases to is deleted.
-    fn change(&mut self, change: &Change) -> Option<Bytes> {
+    fn tell(&mut self, event: &Event) -> Option<Bytes> {
+        let change = &event.change;
         if change.object.revision <= self.from {
             return None;
         }
         self.sent = change.object.revision;
         let was = change.before.as_ref().is_some_and(|before| self.selection.matches(before));
         let is = change.kind != ChangeKind::Deleted && self.selection.matches(&change.object);
-        match (was, is) {
-            (false, true) => Some(self.line("ADDED", &change.object)),
-            (true, true) => Some(self.line("MODIFIED", &change.object)),
-            (true, false) if change.kind == ChangeKind::Deleted => Some(self.line("DELETED", &change.object)),
+        let kind = match (was, is) {
+            (false, true) => EventKind::Added,
+            (true, true) => EventKind::Modified,
+            (true, false) if change.kind == ChangeKind::Deleted => EventKind::Deleted,
             (true, false) => {
+                self.counted.sent();
                 let gone = change.before.as_ref()?.at(change.object.revision);
-                Some(self.line("DELETED", &gone))
+                return Some(self.line(EventKind::Deleted, &gone));
             }
-            (false, false) => None,
-        }
+            (false, false) => return None,
+        };
+        self.counted.sent();
+        Some(match self.shape.shared_form() {
+            Some(form) => event.line(form, kind, || self.line(kind, &change.object)),
+            None => self.line(kind, &change.object),
+        })
     }
 }

@@ -42,11 +42,7 @@ pub(super) async fn collection(
     let (options, asked) = options(call).await?;
     let items = read::all(writer, shape, &selection).await?;
     for item in &items {
-        let (namespace, name) = match item.key.split_once('/') {
-            Some((namespace, name)) => (Some(namespace.to_owned()), name),
-            None => (None, item.key.as_str()),
-        };
-        let target = Target { served: shape.served.clone(), namespace, name: name.to_owned() };
+        let target = Target::of(&shape.served, &item.key);
         match write::delete(writer, &asked, &target, &options).await {
             Ok(_) => {}
             // Somebody else deleted it.

@@ -19,6 +19,9 @@ use crate::write::{self, Part, Target};
 /// Operations in one JSON patch.
 const OPERATIONS_MAX: usize = 10_000;
 
+/// How much one JSON patch may copy. Each copy could double the object.
+const COPIED_BYTES_MAX: usize = input::BODY_BYTES_MAX;
+
 const TYPES: &str = "application/json-patch+json, application/merge-patch+json, \
                      application/strategic-merge-patch+json, application/apply-patch+yaml";
 
@@ -59,7 +62,12 @@ impl Patch {
     pub(super) fn apply(&self, mut value: Value, shape: Option<&ObjectShape>) -> Result<Value, ApiError> {
         match (self, shape) {
             (Self::Json(patch), _) => {
+                let mut copied = 0;
                 for operation in &patch.0 {
+                    copied += copied_bytes(&value, operation);
+                    if copied > COPIED_BYTES_MAX {
+                        return Err(ApiError::unprocessable_patch());
+                    }
                     operate(&mut value, operation).map_err(|_| ApiError::unprocessable_patch())?;
                 }
                 Ok(value)
@@ -87,6 +95,13 @@ fn operate(value: &mut Value, operation: &PatchOperation) -> Result<(), json_pat
         return Ok(());
     }
     json_patch::patch(value, std::slice::from_ref(operation))
+}
+
+/// How much an operation adds by copying.
+fn copied_bytes(value: &Value, operation: &PatchOperation) -> usize {
+    let PatchOperation::Copy(copy) = operation else { return 0 };
+    let from = value.pointer(copy.from.as_str());
+    from.and_then(|from| serde_json::to_vec(from).ok()).map_or(0, |bytes| bytes.len())
 }
 
 /// Patches an object or its status.
@@ -127,4 +142,62 @@ fn decode(
         return Err(ApiError::bad_request(format!("the kind of the object ({given}) cannot be changed by a patch")));
     }
     input::decode(&target.served, parsed, validation)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn json_patch(value: Value) -> Patch {
+        Patch::Json(serde_json::from_value(value).unwrap())
+    }
+
+    fn any_value() -> impl Strategy<Value = Value> {
+        let leaf =
+            prop_oneof![Just(Value::Null), any::<i64>().prop_map(Value::from), "[a-c]{0,2}".prop_map(Value::from)];
+        leaf.prop_recursive(4, 24, 4, |inner| {
+            let fields = proptest::collection::vec(("[a-c]", inner.clone()), 0..4);
+            prop_oneof![
+                proptest::collection::vec(inner, 0..4).prop_map(Value::from),
+                fields.prop_map(|fields| Value::Object(fields.into_iter().collect())),
+            ]
+        })
+    }
+
+    #[test]
+    fn copies_do_not_grow_without_a_bound() {
+        let double = json!({"op": "copy", "from": "/a", "path": "/a/-"});
+        let patch = json_patch(Value::Array(vec![double; 64]));
+        let error = patch.apply(json!({"a": ["x"]}), None).unwrap_err();
+        assert_eq!(error.code(), StatusCode::UNPROCESSABLE_ENTITY);
+        let twice =
+            json_patch(json!([{"op": "copy", "from": "/b", "path": "/a"}, {"op": "test", "path": "/a", "value": 1}]));
+        assert_eq!(twice.apply(json!({"b": 1}), None).unwrap(), json!({"b": 1, "a": 1}));
+    }
+
+    proptest! {
+        #[test]
+        fn any_json_patch_gives_an_answer(
+            value in any_value(),
+            operations in proptest::collection::vec(
+                (prop_oneof![Just("add"), Just("remove"), Just("replace"), Just("move"), Just("copy"), Just("test")],
+                    "(/([a-c]|[0-3-])){0,3}", "(/([a-c]|[0-3])){0,3}", any_value()), 0..6),
+        ) {
+            let operations = operations.into_iter().map(|(operation, path, from, value)| {
+                json!({"op": operation, "path": path, "from": from, "value": value})
+            });
+            let _ = json_patch(operations.collect()).apply(value, None);
+        }
+
+        #[test]
+        fn a_merge_patch_twice_is_once(value in any_value(), patch in any_value()) {
+            let patch = Patch::Merge(patch);
+            let once = patch.apply(value, None).unwrap();
+            prop_assert_eq!(patch.apply(once.clone(), None).unwrap(), once);
+        }
+    }
 }

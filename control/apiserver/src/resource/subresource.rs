@@ -6,7 +6,7 @@ use k8s_openapi::api::autoscaling::v1 as autoscaling;
 use k8s_openapi::api::core::v1::Binding;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Status};
 use serde_json::{Value, json};
-use skep_registry::{FieldError, FieldErrorKind, Object, Subresource};
+use skep_registry::{FieldError, FieldErrorKind, Object, Subresource, typed_ref};
 
 use super::apply::{self, Application};
 use super::patch::Patch;
@@ -16,10 +16,11 @@ use crate::form::{self, Shape};
 use crate::input;
 use crate::object::{self, Cached};
 use crate::path::{ResourcePath, Verb};
+use crate::query::FieldValidation;
 use crate::read;
 use crate::response::{self, Body};
 use crate::status::ApiError;
-use crate::write::{self, Asked, Owner, Part, Target, Writer};
+use crate::write::{self, Asked, Owner, Part, Target, Writer, refuse_fields};
 
 /// As in paths.
 pub(crate) fn name(subresource: Subresource) -> &'static str {
@@ -67,7 +68,7 @@ pub(super) async fn handle(
             scale_response(target, &current, &call)
         }
         (Subresource::Scale, Verb::Update | Verb::Patch) => scale(writer, target, verb, call).await,
-        (Subresource::Binding, Verb::Create) => bind(writer, target, call).await,
+        (Subresource::Binding, Verb::Create) => bind_pod(context, target, call).await,
         (Subresource::Finalize, Verb::Update) => finalize(writer, shape, target, call).await,
         (Subresource::Token, Verb::Create) => token::create(context, target, call).await,
         (Subresource::Log, Verb::Get) => log::stream(context, target, call).await,
@@ -193,35 +194,39 @@ fn scaled(target: &Target, scale: &Value, old: &dyn Object) -> Result<Box<dyn Ob
     Ok(new)
 }
 
-async fn bind(writer: &Writer, target: &Target, call: Call) -> Result<Response<Body>, ApiError> {
-    // Nobody owns the node's name: it is decided once.
-    let asked = Asked { owner: Owner::Nobody, ..call.asks("binding", call.query.dry_run()?) };
+/// `pods/binding`: what `bindings` is, by the pod's own path.
+async fn bind_pod(context: &Context<'_>, target: &Target, call: Call) -> Result<Response<Body>, ApiError> {
+    let asked = call.asks("binding", call.query.dry_run()?);
     let parsed = input::parse(&call.headers, &input::read(call.body).await?)?;
-    let binding: Binding = serde_json::from_value(parsed.value).map_err(|error| {
-        ApiError::bad_request(format!("Binding in version \"v1\" cannot be handled as a Binding: {error}"))
-    })?;
-    let faulty = |field: &str, message: &str, kind| {
-        let error = FieldError { kind, field: field.to_owned(), message: message.to_owned() };
-        ApiError::invalid("Binding", "", &target.name, &[error])
-    };
-    match binding.target.kind.as_deref() {
-        None | Some("" | "Node") => {}
-        Some(other) => {
-            let message = format!("Unsupported value: \"{other}\": supported values: \"Node\", \"<empty>\"");
-            return Err(faulty("target.kind", &message, FieldErrorKind::NotSupported));
-        }
+    let served = context.bindings.ok_or_else(ApiError::no_such_path)?;
+    let (object, _) = input::decode(served, parsed, FieldValidation::Ignore)?;
+    let binding = typed_ref::<Binding>(&*object).ok_or_else(ApiError::no_such_path)?;
+    if binding.metadata.name.as_deref().unwrap_or_default() != target.name {
+        return Err(ApiError::bad_request("name in URL does not match name in Binding object"));
     }
-    let Some(node) = binding.target.name.clone().filter(|node| !node.is_empty()) else {
-        return Err(faulty("target.name", "Required value", FieldErrorKind::Required));
-    };
+    refuse_fields(served, &target.name, &served.strategy.validate(&*object))?;
+    let status = bind(context.writer, &asked, target, binding).await?;
+    Ok(form::render(StatusCode::CREATED, &status, call.output))
+}
+
+/// Binds a pod to the node that a valid binding names.
+pub(crate) async fn bind(
+    writer: &Writer,
+    asked: &Asked,
+    target: &Target,
+    binding: &Binding,
+) -> Result<Value, ApiError> {
+    // Nobody owns the node's name: it is decided once.
+    let asked = Asked { owner: Owner::Nobody, subresource: "binding", ..asked.clone() };
+    let node = binding.target.name.as_deref().unwrap_or_default();
     let mut change = |_: &Cached, old: &dyn Object| {
         let mut new = old.clone_object();
-        new.meta_mut().uid = binding.metadata.uid.clone();
+        new.meta_mut().uid.clone_from(&binding.metadata.uid);
         new.meta_mut().resource_version.clone_from(&binding.metadata.resource_version);
         target
             .served
             .strategy
-            .bind(&mut *new, &node, Timestamp::now())
+            .bind(&mut *new, node, Timestamp::now())
             .map_err(|why| ApiError::conflict(&target.served, &target.name, &why))?;
         if let Some(annotations) = &binding.metadata.annotations {
             new.meta_mut().annotations.get_or_insert_default().extend(annotations.clone());
@@ -230,7 +235,7 @@ async fn bind(writer: &Writer, target: &Target, call: Call) -> Result<Response<B
     };
     write::update(writer, &asked, target, Part::Server, &mut change).await?;
     let status = Status { status: Some("Success".to_owned()), code: Some(201), ..Status::default() };
-    Ok(response::json(StatusCode::CREATED, &status))
+    serde_json::to_value(&status).map_err(|error| ApiError::internal(&error))
 }
 
 async fn finalize(writer: &Writer, shape: &Shape, target: &Target, call: Call) -> Result<Response<Body>, ApiError> {

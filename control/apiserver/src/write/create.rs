@@ -84,7 +84,7 @@ async fn create_named(
 
     let key = target.store_key();
     let mut refused = Vec::new();
-    let _turn = writer.admission.turn(&request).await;
+    let mut turn = writer.admission.turn(&request).await;
     for _ in 0..ALLOCATIONS_MAX {
         let mut candidate = object.clone_object();
         let mut errors =
@@ -97,17 +97,17 @@ async fn create_named(
         refuse(target, &target.name, &errors)?;
         asked.warnings.extend(strategy.warnings(&*candidate, None));
         writer.admission.validate(&request, Some(&*candidate))?;
-        let charges = writer.admission.charge(&request, &*candidate)?;
+        let charges = turn.charge(&request, &*candidate).await?;
         if asked.dry_run {
             return Ok(dry(writer, target, &*candidate));
         }
         let claims = ClaimChange::between(Vec::new(), strategy.claims(&*candidate));
         let stored = object::encode(&*candidate);
-        match writer.commit(target, 0, Some(stored.clone()), &claims, &charges).await? {
+        match writer.commit(target, 0, Some((&*candidate, stored.clone())), &claims, charges).await? {
             Outcome::Done(revision) => return Ok(Some(written(target, &*candidate, &stored, revision))),
             Outcome::Lost => return Ok(None),
             Outcome::Taken(claims) => refused.extend(claims),
-            Outcome::Overtaken => {}
+            Outcome::Overtaken => turn.alone(writer).await?,
         }
     }
     Err(exhausted(target))

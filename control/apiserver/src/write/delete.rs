@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Preconditions, 
 use skep_registry::Object;
 
 use super::{ATTEMPTS_MAX, Asked, ClaimChange, Outcome, Target, Writer, written};
-use crate::admission::{Operation, Request};
+use crate::admission::{Charges, Operation, Request};
 use crate::object::{self, Cached};
 use crate::status::ApiError;
 
@@ -64,11 +64,16 @@ pub(crate) async fn delete(
             Step::Remove if asked.dry_run => return Ok(Deletion::Removed(current)),
             Step::Keep => {
                 let none = ClaimChange::default();
-                (writer.commit(target, current.revision, Some(stored.clone()), &none, &[]).await?, false)
+                (
+                    writer
+                        .commit(target, current.revision, Some((&*new, stored.clone())), &none, Charges::none())
+                        .await?,
+                    false,
+                )
             }
             Step::Remove => {
                 let claims = ClaimChange::between(target.served.strategy.claims(&*old), Vec::new());
-                (writer.commit(target, current.revision, None, &claims, &[]).await?, true)
+                (writer.commit(target, current.revision, None, &claims, Charges::none()).await?, true)
             }
         };
         if let Outcome::Done(revision) = outcome {

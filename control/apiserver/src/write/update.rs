@@ -7,7 +7,7 @@ use skep_registry::{FieldError, FieldErrorKind, Object, Subresource};
 use super::create::own_namespace;
 use super::ownership::{self, Entries};
 use super::{ALLOCATIONS_MAX, ATTEMPTS_MAX, Asked, ClaimChange, Outcome, Target, Writer, exhausted, refuse, written};
-use crate::admission::{Operation, Request};
+use crate::admission::{Charges, Operation, Request};
 use crate::object::{self, Cached};
 use crate::status::ApiError;
 
@@ -161,7 +161,7 @@ async fn store(
     let key = target.store_key();
     let held = strategy.claims(old);
     let mut refused = Vec::new();
-    let _turn = writer.admission.turn(request).await;
+    let mut turn = writer.admission.turn(request).await;
     for _ in 0..ALLOCATIONS_MAX {
         let mut candidate = new.clone_object();
         let mut errors = Vec::new();
@@ -177,7 +177,7 @@ async fn store(
             request.asked.warnings.extend(strategy.warnings(&*candidate, Some(old)));
         }
         writer.admission.validate(request, Some(&*candidate))?;
-        let charges = writer.admission.charge(request, &*candidate)?;
+        let charges = turn.charge(request, &*candidate).await?;
         let stored = object::encode(&*candidate);
         if current.is_same(&stored) && !current.stale && !is_finished(target, &*candidate) {
             return Ok(Some(Arc::clone(current)));
@@ -187,16 +187,16 @@ async fn store(
         }
         let outcome = if is_finished(target, &*candidate) {
             let claims = ClaimChange::between(held.clone(), Vec::new());
-            writer.commit(target, current.revision, None, &claims, &[]).await?
+            writer.commit(target, current.revision, None, &claims, Charges::none()).await?
         } else {
             let claims = ClaimChange::between(held.clone(), strategy.claims(&*candidate));
-            writer.commit(target, current.revision, Some(stored.clone()), &claims, &charges).await?
+            writer.commit(target, current.revision, Some((&*candidate, stored.clone())), &claims, charges).await?
         };
         match outcome {
             Outcome::Done(revision) => return Ok(Some(written(target, &*candidate, &stored, revision))),
             Outcome::Lost => return Ok(None),
             Outcome::Taken(claims) => refused.extend(claims),
-            Outcome::Overtaken => {}
+            Outcome::Overtaken => turn.alone(writer).await?,
         }
     }
     Err(exhausted(target))

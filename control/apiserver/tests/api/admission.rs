@@ -349,6 +349,11 @@ async fn claims_get_the_default_class_and_grow_where_it_lets_them() {
     };
     let created = create(&server, claims, claim("a")).await;
     assert_eq!(created["spec"]["storageClassName"], "grows");
+    assert_eq!(created["metadata"]["finalizers"], json!(["kubernetes.io/pvc-protection"]));
+    let source = json!({"accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"}, "hostPath": {"path": "/v"}});
+    let meta = json!({"name": "v", "finalizers": ["example.com/a", "kubernetes.io/pv-protection"]});
+    let volume = create(&server, "/api/v1/persistentvolumes", json!({"metadata": meta.clone(), "spec": source})).await;
+    assert_eq!(volume["metadata"]["finalizers"], meta["finalizers"]);
     let path = format!("{claims}/a");
     let larger = json!({"spec": {"resources": {"requests": {"storage": "2Gi"}}}});
     let bound = json!({"status": {"phase": "Bound", "capacity": {"storage": "1Gi"}}});

@@ -7,10 +7,10 @@ use crate::harness::Server;
 const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const APPLY: &str = "application/apply-patch+yaml";
-const MERGE: &str = "application/merge-patch+json";
+pub(crate) const MERGE: &str = "application/merge-patch+json";
 
 impl Server {
-    async fn apply(&self, path: &str, manager: &str, body: &Value) -> (u16, Value) {
+    pub(crate) async fn apply(&self, path: &str, manager: &str, body: &Value) -> (u16, Value) {
         self.patch(&format!("{path}?fieldManager={manager}"), APPLY, body).await
     }
 
@@ -34,7 +34,7 @@ fn deployment(spec: &Value) -> Value {
 }
 
 /// The fields of a manager, by name and subresource.
-fn owned(object: &Value, manager: &str, subresource: &str) -> Value {
+pub(crate) fn owned(object: &Value, manager: &str, subresource: &str) -> Value {
     let entries = object["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
     let same = |entry: &&Value| {
         entry["manager"] == manager && entry["subresource"].as_str().unwrap_or_default() == subresource

@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::{Server, config_map, refusal};
 
@@ -59,6 +59,10 @@ async fn a_bound_pod_is_given_time() {
     let path = "/api/v1/namespaces/default/pods/a/binding";
     let (code, status) = server.json("POST", path, &binding).await;
     assert_eq!((code, status["status"].as_str()), (201, Some("Success")));
+    let mut another = binding.clone();
+    another["metadata"]["name"] = "b".into();
+    let (code, status) = server.json("POST", path, &another).await;
+    assert_eq!((code, &status["message"]), (400, &json!("name in URL does not match name in Binding object")));
     let mut elsewhere = binding.clone();
     elsewhere["target"]["name"] = "m".into();
     let (code, status) = server.json("POST", path, &elsewhere).await;
@@ -112,4 +116,45 @@ async fn a_collection_goes_by_selector() {
     assert_eq!(gone.items.len(), 2);
     let left = nodes.list(&kube::api::ListParams::default()).await.unwrap();
     assert_eq!(left.items.len(), 1);
+}
+
+/// `bindings` is the older way to what `pods/binding` does.
+#[tokio::test]
+async fn a_binding_binds_the_pod_that_it_names() {
+    let server = Server::start().await;
+    let pods = "/api/v1/namespaces/default/pods";
+    let bindings = "/api/v1/namespaces/default/bindings";
+    for name in ["a", "b"] {
+        let pod = json!({"metadata": {"name": name}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+        assert_eq!(server.json("POST", pods, &pod).await.0, 201);
+    }
+    let binding = |name: &str, kind: &str| {
+        let metadata = json!({"name": name, "annotations": {"by": "hand"}});
+        json!({"apiVersion": "v1", "kind": "Binding", "metadata": metadata, "target": {"kind": kind, "name": "n"}})
+    };
+    let (code, status) = server.json("POST", bindings, &binding("a", "Pod")).await;
+    assert_eq!(
+        (code, status["message"].as_str()),
+        (
+            422,
+            Some(
+                "Binding \"a\" is invalid: target.kind: Unsupported value: \"Pod\": supported values: \"Node\", \
+                 \"<empty>\""
+            )
+        )
+    );
+    let (code, _) = server.json("POST", &format!("{bindings}?dryRun=All"), &binding("a", "Node")).await;
+    assert_eq!(code, 201);
+    assert_eq!(server.json("GET", &format!("{pods}/a"), &Value::Null).await.1["spec"].get("nodeName"), None);
+    let (code, status) = server.json("POST", bindings, &binding("a", "Node")).await;
+    assert_eq!((code, status["status"].as_str()), (201, Some("Success")), "{status}");
+    let (_, pod) = server.json("GET", &format!("{pods}/a"), &Value::Null).await;
+    assert_eq!((&pod["spec"]["nodeName"], &pod["metadata"]["annotations"]["by"]), (&json!("n"), &json!("hand")));
+    assert_eq!(server.json("POST", bindings, &binding("a", "Node")).await.0, 409);
+    assert_eq!(server.json("POST", bindings, &binding("none", "Node")).await.0, 404);
+    for (method, path) in
+        [("GET", bindings.to_owned()), ("GET", format!("{bindings}/a")), ("PUT", format!("{bindings}/a"))]
+    {
+        assert_eq!(server.json(method, &path, &binding("b", "")).await.0, 405, "{method} {path}");
+    }
 }

@@ -73,3 +73,27 @@ async fn a_client_that_has_the_document_is_told_so() {
     let (code, _, body) = get(&server, "/apis", &[("accept", AGGREGATED), ("if-none-match", tag)]).await;
     assert_eq!((code, body.len()), (304, 0));
 }
+
+#[tokio::test]
+async fn the_stored_version_has_upstreams_hash() {
+    let server = Server::start().await;
+    for (path, name, hash) in [
+        ("/api/v1", "pods", Some("xPOwRZ+Yhw8=")),
+        ("/api/v1", "pods/status", None),
+        ("/api/v1", "bindings", None),
+        ("/api/v1", "configmaps", Some("qFsyl6wFWjQ=")),
+        ("/apis/apps/v1", "deployments", Some("8aSe+NMegvE=")),
+    ] {
+        let (_, list) = server.json("GET", path, &Value::Null).await;
+        let found = list["resources"].as_array().unwrap().iter().find(|r| r["name"] == name).unwrap();
+        assert_eq!(found["storageVersionHash"].as_str(), hash, "{name}");
+    }
+    let hash = async |path: &str, name: &str| {
+        let (_, list) = server.json("GET", path, &Value::Null).await;
+        let found = list["resources"].as_array().unwrap().iter().find(|r| r["name"] == name).unwrap();
+        found["storageVersionHash"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(hash("/api/v1", "events").await, hash("/apis/events.k8s.io/v1", "events").await);
+    let scalers = "horizontalpodautoscalers";
+    assert_eq!(hash("/apis/autoscaling/v1", scalers).await, hash("/apis/autoscaling/v2", scalers).await);
+}

@@ -158,3 +158,94 @@ async fn big_answers_are_compressed_for_those_who_take_that() {
     let (coding, _) = get(&format!("{path}/m0"), "gzip").await;
     assert_eq!(coding, None, "small ones go as they are");
 }
+
+/// Which state a list is of, by `resourceVersion` and `resourceVersionMatch`.
+#[tokio::test]
+async fn versions_match_as_asked() {
+    let server = Server::start().await;
+    let maps = server.config_maps();
+    fill(&maps, 2).await;
+    let old = maps.list(&ListParams::default()).await.unwrap().metadata.resource_version.unwrap();
+    fill_one(&maps, "new").await;
+    let path = |query: &str| format!("/api/v1/namespaces/default/configmaps?{query}");
+    for (query, versions, count) in [
+        (String::new(), "newer", 3),
+        ("resourceVersion=0".to_owned(), "newer", 3),
+        ("resourceVersion=0&resourceVersionMatch=NotOlderThan".to_owned(), "newer", 3),
+        (format!("resourceVersion={old}"), "newer", 3),
+        (format!("resourceVersion={old}&resourceVersionMatch=NotOlderThan"), "newer", 3),
+        (format!("resourceVersion={old}&resourceVersionMatch=NotOlderThan&limit=1"), "newer", 1),
+        (format!("resourceVersion={old}&resourceVersionMatch=Exact"), "same", 2),
+        (format!("resourceVersion={old}&resourceVersionMatch=Exact&limit=1"), "same", 1),
+        (format!("resourceVersion={old}&limit=1"), "same", 1),
+    ] {
+        let (code, list) = server.json("GET", &path(&query), &Value::Null).await;
+        assert_eq!((code, list["items"].as_array().map(Vec::len)), (200, Some(count)), "{query}: {list}");
+        let same = list["metadata"]["resourceVersion"] == *old;
+        assert_eq!(same, versions == "same", "{query}");
+    }
+    let refused = "ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: ";
+    let token = maps.list(&ListParams::default().limit(1)).await.unwrap().metadata.continue_.unwrap();
+    for (query, why) in [
+        (
+            "resourceVersionMatch=Exact".to_owned(),
+            "Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided",
+        ),
+        (
+            "resourceVersionMatch=NotOlderThan".to_owned(),
+            "Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided",
+        ),
+        (
+            "resourceVersion=0&resourceVersionMatch=Exact".to_owned(),
+            "Forbidden: resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\"",
+        ),
+        (
+            format!("resourceVersion={old}&resourceVersionMatch=Older"),
+            "Unsupported value: \"Older\": supported values: \"Exact\", \"NotOlderThan\"",
+        ),
+        (
+            format!("continue={token}&resourceVersionMatch=Exact"),
+            "Forbidden: resourceVersionMatch is forbidden when continue is provided",
+        ),
+        (
+            format!("watch=true&resourceVersion={old}&resourceVersionMatch=NotOlderThan"),
+            "Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+        ),
+        (
+            "watch=true&sendInitialEvents=true".to_owned(),
+            "Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+        ),
+    ] {
+        let (code, status) = server.json("GET", &path(&query), &Value::Null).await;
+        assert_eq!((code, status["message"].as_str()), (422, Some(format!("{refused}{why}").as_str())), "{query}");
+    }
+    let (code, status) =
+        server.json("GET", &path(&format!("continue={token}&resourceVersion={old}")), &Value::Null).await;
+    assert_eq!(
+        (code, status["message"].as_str()),
+        (400, Some("specifying resource version is not allowed when using continue"))
+    );
+}
+
+/// A page's token is the same whenever the page is read, and may be used again.
+#[tokio::test]
+async fn tokens_are_stable() {
+    let server = Server::start().await;
+    let maps = server.config_maps();
+    fill(&maps, 5).await;
+    let first = maps.list(&ListParams::default().limit(2)).await.unwrap();
+    let version = first.metadata.resource_version.unwrap();
+    let token = first.metadata.continue_.unwrap();
+    fill_one(&maps, "a").await;
+    let again = maps.list(&ListParams::default().limit(2).at(&version).matching(VersionMatch::Exact)).await.unwrap();
+    assert_eq!(again.metadata.continue_.as_ref(), Some(&token));
+    for _ in 0..2 {
+        let second = maps.list(&ListParams::default().limit(2).continue_token(&token)).await.unwrap();
+        assert_eq!(names(&second.items), ["m02", "m03"]);
+        assert_eq!(second.metadata.remaining_item_count, Some(1));
+    }
+}
+
+async fn fill_one(maps: &Api<ConfigMap>, name: &str) {
+    maps.create(&PostParams::default(), &config_map(name, "x")).await.unwrap();
+}

@@ -180,11 +180,16 @@ async fn bad_requests_get_answers() {
         ("GET", "/api/v1/namespaces/%ff", &[], "", 400),
         ("GET", "/api/v1/namespaces/default/pods/a", &[], "", 404),
         ("POST", "/api", &[], "", 405),
+        ("GET", "/api/v1/namespaces/default/pods?timeout=5", &[], "", 400),
     ] {
         let (code, answer) = server.raw(method, path, headers, body).await;
         assert_eq!(code, expected, "{method} {path} {body}: {answer}");
         let status: Value = serde_json::from_str(&answer).unwrap();
         assert_eq!((&status["kind"], &status["code"]), (&json!("Status"), &json!(expected)));
+    }
+    for timeout in ["0s", "1m30s"] {
+        let (code, _) = server.raw("GET", &format!("{pods}?timeout={timeout}"), &[], "").await;
+        assert_eq!(code, 200, "{timeout}");
     }
     let large = format!("{{\"a\":\"{}\"}}", "x".repeat(3 * 1024 * 1024));
     let (code, _) = server.raw("POST", pods, &json_type, &large).await;
@@ -247,10 +252,29 @@ async fn an_update_creates_the_kinds_that_upstream_lets_it_create() {
 #[tokio::test]
 async fn requests_are_counted_under_upstreams_names() {
     let server = Server::start().await;
-    server.json("GET", "/api/v1/namespaces/default/configmaps/none", &Value::Null).await;
+    let maps = "/api/v1/namespaces/default/configmaps";
+    server.json("GET", &format!("{maps}/none"), &Value::Null).await;
+    let map = json!({"metadata": {"name": "counted"}});
+    server.json("POST", &format!("{maps}?dryRun=All"), &map).await;
+    server.json("POST", maps, &map).await;
+    server.raw("GET", &format!("{maps}?watch=true&timeoutSeconds=1"), &[], "").await;
     let (code, text) = server.raw("GET", "/metrics", &[], "").await;
     assert_eq!(code, 200);
-    let row = "apiserver_request_total{verb=\"GET\",group=\"\",version=\"v1\",resource=\"configmaps\",subresource=\"\",code=\"404\"} ";
-    assert!(text.contains(row), "{text}");
-    assert!(text.contains("apiserver_request_duration_seconds_count{verb=\"GET\""), "{text}");
+    let labels = |verb: &str, dry_run: &str| {
+        format!(
+            "{{verb=\"{verb}\",dry_run=\"{dry_run}\",group=\"\",version=\"v1\",resource=\"configmaps\",\
+             subresource=\"\",scope=\"resource\",component=\"apiserver\""
+        )
+    };
+    for row in [
+        format!("apiserver_request_total{},code=\"404\"}} ", labels("GET", "")),
+        format!("apiserver_request_total{},code=\"201\"}} ", labels("POST", "All")),
+        format!("apiserver_request_duration_seconds_count{}}} ", labels("POST", "")),
+        "apiserver_watch_events_total{group=\"\",version=\"v1\",resource=\"configmaps\"} ".to_owned(),
+        "apiserver_longrunning_requests{verb=\"WATCH\",group=\"\",version=\"v1\",resource=\"configmaps\",".to_owned(),
+        "apiserver_current_inflight_requests{request_kind=\"mutating\"} ".to_owned(),
+        "etcd_request_duration_seconds_count{operation=\"create\",group=\"\",resource=\"configmaps\"} ".to_owned(),
+    ] {
+        assert!(text.contains(&row), "{row}\n{text}");
+    }
 }

@@ -122,7 +122,41 @@ fn malformed_patches_are_refused() {
     }
 }
 
+/// Values with the fields and directives of pods' patches.
+fn any_patch() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<i64>().prop_map(Value::from),
+        prop_oneof![Just("a"), Just("b"), Just("delete"), Just("replace"), Just("merge")].prop_map(Value::from),
+    ];
+    let key = prop_oneof![
+        Just("metadata"),
+        Just("spec"),
+        Just("containers"),
+        Just("name"),
+        Just("ports"),
+        Just("containerPort"),
+        Just("finalizers"),
+        Just("$patch"),
+        Just("$retainKeys"),
+        Just("$setElementOrder/containers"),
+        Just("$deleteFromPrimitiveList/finalizers"),
+    ];
+    leaf.prop_recursive(5, 48, 4, move |inner| {
+        let fields = proptest::collection::vec((key.clone(), inner.clone()), 0..4);
+        prop_oneof![
+            proptest::collection::vec(inner, 0..4).prop_map(Value::from),
+            fields.prop_map(|fields| Value::Object(fields.into_iter().map(|(k, v)| (k.to_owned(), v)).collect())),
+        ]
+    })
+}
+
 proptest! {
+    #[test]
+    fn any_patch_gives_an_answer(original in any_patch(), patch in any_patch()) {
+        let _ = strategic_merge(original, &patch, &POD);
+    }
+
     #[test]
     fn a_patch_without_nulls_is_idempotent(names in proptest::collection::vec("[a-c]", 0..4), image in "[x-z]") {
         let mut containers = Vec::new();

@@ -61,10 +61,12 @@ impl FieldSelector {
     /// the object does not have is empty.
     #[must_use]
     pub fn matches(&self, fields: &[(Cow<'static, str>, String)]) -> bool {
-        self.terms.iter().all(|term| {
-            let value = fields.iter().find(|(name, _)| *name == term.field).map_or("", |(_, value)| value);
-            (value == term.value) == term.equal
-        })
+        self.matches_by(|field| fields.iter().find(|(name, _)| name == field).map(|(_, value)| value.as_str()))
+    }
+
+    /// As [`FieldSelector::matches`], of fields that are looked up by their names.
+    pub fn matches_by<'a>(&self, value_of: impl Fn(&str) -> Option<&'a str>) -> bool {
+        self.terms.iter().all(|term| (value_of(&term.field).unwrap_or_default() == term.value) == term.equal)
     }
 }
 

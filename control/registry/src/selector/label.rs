@@ -89,7 +89,10 @@ impl Requirement {
     /// Whether a set of labels satisfies it.
     #[must_use]
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
-        let value = labels.get(&self.key);
+        self.holds(labels.get(&self.key).map(String::as_str))
+    }
+
+    fn holds(&self, value: Option<&str>) -> bool {
         match self.operator {
             Operator::Equals | Operator::DoubleEquals | Operator::In => {
                 value.is_some_and(|value| self.values.contains(value))
@@ -102,7 +105,7 @@ impl Requirement {
         }
     }
 
-    fn compare(&self, value: Option<&String>) -> Option<(i64, i64)> {
+    fn compare(&self, value: Option<&str>) -> Option<(i64, i64)> {
         Some((value?.parse().ok()?, self.values.first()?.parse().ok()?))
     }
 }
@@ -197,9 +200,12 @@ impl LabelSelector {
     /// Whether a set of labels matches.
     #[must_use]
     pub fn matches(&self, labels: Option<&BTreeMap<String, String>>) -> bool {
-        static NONE: BTreeMap<String, String> = BTreeMap::new();
-        let labels = labels.unwrap_or(&NONE);
-        self.requirements.iter().all(|requirement| requirement.matches(labels))
+        self.matches_by(|key| labels?.get(key).map(String::as_str))
+    }
+
+    /// As [`LabelSelector::matches`], of labels that are looked up by their keys.
+    pub fn matches_by<'a>(&self, value_of: impl Fn(&str) -> Option<&'a str>) -> bool {
+        self.requirements.iter().all(|requirement| requirement.holds(value_of(&requirement.key)))
     }
 }
 
