@@ -5,6 +5,8 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use http::{Response, StatusCode};
 use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::negotiate::{Form, Output};
@@ -130,7 +132,7 @@ impl Shape {
                 match self.output.form {
                     Form::Object | Form::Discovery => chunk.extend_from_slice(&item.bytes),
                     Form::Table => chunk.extend_from_slice(&encoded(&self.row(&item, now))),
-                    Form::Metadata => chunk.extend_from_slice(&encoded(&metadata(&item))),
+                    Form::Metadata => chunk.extend_from_slice(&encoded_metadata(&item)),
                 }
             }
             Some(chunk.split().freeze())
@@ -150,7 +152,7 @@ impl Shape {
     pub(crate) fn event(&self, kind: &str, object: &Cached, first: bool) -> Bytes {
         match self.output.form {
             Form::Object | Form::Discovery => line(kind, &object.bytes),
-            Form::Metadata => line(kind, &encoded(&metadata(object))),
+            Form::Metadata => line(kind, &encoded_metadata(object)),
             Form::Table => {
                 let meta = ListMeta { revision: object.revision, ..ListMeta::default() };
                 let mut table = table::head(&self.served, &meta.value());
@@ -254,4 +256,17 @@ pub(crate) fn metadata(object: &Cached) -> Value {
         "apiVersion": "meta.k8s.io/v1",
         "metadata": value.get_mut("metadata").map(Value::take).unwrap_or_default(),
     })
+}
+
+/// [`metadata`], encoded: the object's own bytes, of which the rest is passed over.
+fn encoded_metadata(object: &Cached) -> Vec<u8> {
+    #[derive(Deserialize)]
+    struct Whole<'a> {
+        #[serde(borrow)]
+        metadata: &'a RawValue,
+    }
+    let whole = serde_json::from_slice::<Whole<'_>>(&object.bytes);
+    let metadata = whole.as_ref().map_or("{}", |whole| whole.metadata.get());
+    format!("{{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":{metadata}}}")
+        .into_bytes()
 }

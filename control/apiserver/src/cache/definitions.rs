@@ -30,6 +30,15 @@ fn name(key: &[u8]) -> Option<String> {
     String::from_utf8(key.strip_prefix(START)?.to_vec()).ok()
 }
 
+/// Whether events change definitions.
+pub(super) fn concern(events: &[Event]) -> bool {
+    let key = |event: &Event| match event {
+        Event::Put { kv, .. } => kv.key.starts_with(START),
+        Event::Delete { key, .. } => key.starts_with(START),
+    };
+    events.iter().any(key)
+}
+
 impl Installed {
     /// All definitions, a registry with their resources, and the revision as of which they are.
     pub(super) async fn load(registry: &Registry, store: &Store) -> Result<(Self, Registry, Revision), StoreError> {

@@ -11,12 +11,15 @@ use skep_registry::{Registry, Resource};
 use skep_store::{Event, KeyValue, Range, Revision};
 use tokio_util::sync::CancellationToken;
 
-use super::definitions::Installed;
+use super::definitions::{self, Installed};
 use super::{CLAIMS_PREFIX, Cache, Fresh, Kind};
 use crate::object::Cached;
 
 /// Pairs read at once while loading.
 pub(super) const PAGE_LEN: usize = 1_000;
+
+/// Transactions that are applied together at most.
+const APPLY_LEN_MAX: usize = 64;
 
 /// Wait before the cache is loaded again after the store's watch broke.
 const RELOAD_WAIT: Duration = Duration::from_millis(200);
@@ -63,18 +66,25 @@ async fn drain<S>(cache: &Cache, store: &Store, installed: &mut Installed, batch
 where
     S: Stream<Item = Result<WatchBatch, StoreError>>,
 {
-    let mut batches = std::pin::pin!(batches);
-    while let Some(batch) = batches.next().await {
-        match batch {
-            Ok(batch) => {
+    // What is there already is applied together: whoever waits for a revision is woken once.
+    let mut chunks = std::pin::pin!(batches.ready_chunks(APPLY_LEN_MAX));
+    while let Some(chunk) = chunks.next().await {
+        let mut ready = Vec::with_capacity(chunk.len());
+        for batch in chunk {
+            let batch = match batch {
+                Ok(batch) => batch,
+                Err(error) => return Some(error),
+            };
+            if definitions::concern(&batch.events) {
+                cache.apply(&std::mem::take(&mut ready));
                 // Whoever sees that a definition is established finds its resource.
                 if let Err(error) = installed.follow(cache, store, batch.revision, &batch.events).await {
                     return Some(error);
                 }
-                cache.apply(batch.revision, batch.events);
             }
-            Err(error) => return Some(error),
+            ready.push(batch);
         }
+        cache.apply(&ready);
     }
     None
 }
@@ -170,12 +180,15 @@ fn decoded<'a>(registry: &Registry, fresh: &Fresh, event: &'a Event) -> Option<A
 }
 
 impl Cache {
-    fn apply(&self, revision: Revision, events: Vec<Event>) {
+    /// Applies transactions in order; readers see all of them or none.
+    fn apply(&self, batches: &[WatchBatch]) {
+        let Some(revision) = batches.last().map(|batch| batch.revision) else { return };
         // Decoding takes time; the lock is taken after it.
         let registry = self.registry();
-        let decoded: Vec<_> = events.iter().map(|event| decoded(&registry, &self.fresh, event)).collect();
+        let events = || batches.iter().flat_map(|batch| &batch.events);
+        let decoded: Vec<_> = events().map(|event| decoded(&registry, &self.fresh, event)).collect();
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        for (event, decoded) in events.iter().zip(decoded) {
+        for (event, decoded) in events().zip(decoded) {
             match (decoded, event) {
                 (Some(Applied::Claim), Event::Put { kv, .. }) => {
                     state.claims.insert(kv.key.clone(), kv.value.clone());

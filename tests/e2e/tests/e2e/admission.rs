@@ -10,6 +10,13 @@ spec:
   containers: [{name: c, image: skep-echo:v1, securityContext: {privileged: true}}]
 "#;
 
+const CLAIM: &str = r#"
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: data, namespace: small}
+spec: {accessModes: [ReadWriteOnce], storageClassName: none, resources: {requests: {storage: 1Gi}}}
+"#;
+
 fn pod(name: &str) -> String {
     let spec = "{schedulerName: none, containers: [{name: c, image: skep-echo:v1}]}";
     format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: small}}\nspec: {spec}\n")
@@ -33,6 +40,20 @@ fn a_quota_refuses_the_third_pod_and_a_level_the_privileged_one() -> anyhow::Res
     kubectl(&["delete", "pod", "one", "-n", "small"])?;
     test.wait_for(&used, |text| text == "1")?;
     test.apply(&pod("three"))?;
+
+    // Bound by hand, by the path of bindings rather than the pod's own.
+    let node = kubectl(&["get", "nodes", "-o", "jsonpath={.items[0].metadata.name}"])?;
+    let binding = format!(
+        r#"{{"apiVersion": "v1", "kind": "Binding", "metadata": {{"name": "three"}}, "target": {{"name": "{node}"}}}}"#
+    );
+    test.with_file("create", &binding, &["--raw", "/api/v1/namespaces/small/bindings"])?;
+    assert_eq!(kubectl(&["get", "pod", "three", "-n", "small", "-o", "jsonpath={.spec.nodeName}"])?, node);
+    test.apply(CLAIM)?;
+    let held = kubectl(&["get", "pvc", "data", "-n", "small", "-o", "jsonpath={.metadata.finalizers}"])?;
+    assert_eq!(held, r#"["kubernetes.io/pvc-protection"]"#);
+    kubectl(&["delete", "pvc", "data", "-n", "small", "--timeout=60s"])?;
+    let counted = kubectl(&["get", "--raw", "/metrics"])?;
+    assert!(counted.contains(r#"apiserver_request_total{verb="POST""#), "{counted}");
 
     kubectl(&["create", "namespace", "strict"])?;
     kubectl(&["label", "namespace", "strict", "pod-security.kubernetes.io/enforce=restricted"])?;
