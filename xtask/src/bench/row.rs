@@ -78,8 +78,8 @@ impl Rows {
     /// Prints a table.
     pub(crate) fn print(&self) {
         println!(
-            "{:<16} {:<42} {:>6} {:>12} {:>12} {:>12} {:>4}  {}",
-            "SUBJECT", "METRIC", "UNIT", "MEDIAN", "LOW", "HIGH", "N", "SETTINGS"
+            "{:<16} {:<42} {:>6} {:>12} {:>12} {:>12} {:>4}  SETTINGS",
+            "SUBJECT", "METRIC", "UNIT", "MEDIAN", "LOW", "HIGH", "N"
         );
         for row in &self.0 {
             let settings: Vec<String> = row.settings.iter().map(|(name, value)| format!("{name}={value}")).collect();
