@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 
@@ -14,8 +15,14 @@ use crate::shell::read;
 
 const NAMES: &str = include_str!("../../tests/conformance.txt");
 
-/// Conformance names, each with the test functions that claim it.
-pub(crate) struct Claims(BTreeMap<String, BTreeSet<String>>);
+/// What tests claim.
+#[derive(Default)]
+pub(crate) struct Claims {
+    /// Conformance names, each with the test functions that claim it.
+    functions: BTreeMap<String, BTreeSet<String>>,
+    /// The packages that have those functions.
+    packages: BTreeSet<String>,
+}
 
 impl Claims {
     /// Reads them from all sources.
@@ -30,17 +37,32 @@ impl Claims {
             "--exclude-standard",
             "*.rs",
         ]))?;
-        let mut claims = BTreeMap::<String, BTreeSet<String>>::new();
+        let mut claims = Self::default();
         for file in files.lines() {
-            let text = fs::read_to_string(root.join(file)).unwrap_or_default();
-            for (name, function) in claims_in(&text) {
-                claims.entry(name.to_owned()).or_default().insert(function.to_owned());
+            let file = root.join(file);
+            let text = fs::read_to_string(&file).unwrap_or_default();
+            let found = claims_in(&text);
+            if !found.is_empty() {
+                claims.packages.extend(package(&file));
+            }
+            for (name, function) in found {
+                claims.functions.entry(name.to_owned()).or_default().insert(function.to_owned());
             }
         }
-        Ok(Self(claims))
+        Ok(claims)
     }
 
-    /// Writes `docs/conformance.md` from the results of a whole run: names of test functions, and whether all tests of that name passed.
+    /// The packages with tests that claim a name.
+    pub(crate) fn packages(&self) -> impl Iterator<Item = &str> {
+        self.packages.iter().map(String::as_str)
+    }
+
+    /// Those tests.
+    pub(crate) fn functions(&self) -> BTreeSet<&str> {
+        self.functions.values().flatten().map(String::as_str).collect()
+    }
+
+    /// Writes `docs/conformance.md` from the results of a run: names of test functions, and whether all tests of that name passed.
     ///
     /// # Errors
     /// It cannot be written.
@@ -54,7 +76,7 @@ impl Claims {
         let mut counts = BTreeMap::<&str, usize>::new();
         for name in names() {
             let (area, rest) = split(name);
-            let functions = self.0.get(name).into_iter().flatten();
+            let functions = self.functions.get(name).into_iter().flatten();
             let known: Vec<bool> = functions.filter_map(|function| results.get(function).copied()).collect();
             let result = match known.as_slice() {
                 [] => "absent",
@@ -74,6 +96,13 @@ impl Claims {
             count("absent"),
         )
     }
+}
+
+/// The package that a source file is of.
+fn package(file: &Path) -> Option<String> {
+    let manifest = file.ancestors().skip(1).find_map(|folder| fs::read_to_string(folder.join("Cargo.toml")).ok())?;
+    let name = manifest.lines().find_map(|line| line.strip_prefix("name = "))?;
+    Some(name.trim_matches('"').to_owned())
 }
 
 fn names() -> impl Iterator<Item = &'static str> {
@@ -116,9 +145,18 @@ mod tests {
     }
 
     #[test]
+    fn a_file_is_of_the_package_above_it() {
+        assert_eq!(package(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/conformance.rs")).as_deref(), Some("xtask"));
+    }
+
+    #[test]
     fn the_page_has_every_name_once() {
         let name = "[sig-auth] ServiceAccounts should mount an API token into pods";
-        let claims = Claims(BTreeMap::from([(name.to_owned(), BTreeSet::from(["tokens".to_owned()]))]));
+        let claims = Claims {
+            functions: BTreeMap::from([(name.to_owned(), BTreeSet::from(["tokens".to_owned()]))]),
+            ..Claims::default()
+        };
+        assert_eq!(claims.functions(), BTreeSet::from(["tokens"]));
         let page = claims.page(&BTreeMap::from([("tokens".to_owned(), true)]));
         assert_eq!(page.matches("| pass |").count(), 1);
         assert_eq!(page.lines().filter(|line| line.starts_with("| sig-")).count(), names().count());

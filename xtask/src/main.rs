@@ -14,6 +14,7 @@ mod lint;
 mod paths;
 mod shell;
 mod test;
+mod tools;
 mod up;
 
 use std::process::ExitCode;

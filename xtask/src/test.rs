@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
 use std::process::{ExitCode, Stdio};
 
 use anyhow::{Context, Result};
@@ -9,16 +10,19 @@ use anyhow::{Context, Result};
 use crate::build::{self, Profile};
 use crate::conformance::Claims;
 use crate::shell::{cargo, say};
-use crate::{cluster, paths};
+use crate::{cluster, paths, tools};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Only this package, e.g. `skep-store`.
     #[arg(long, short)]
     package: Option<String>,
-    /// Write docs/conformance.md from the results; of all tests alone.
+    /// Run the tests that hold us to one of Kubernetes' conformance tests, and write docs/conformance.md from the results.
     #[arg(long, conflicts_with_all = ["package", "name"])]
     conformance: bool,
+    /// Run nothing: write docs/conformance.md from what test programs printed before.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["package", "name", "conformance"])]
+    conformance_from: Option<PathBuf>,
     /// Only tests whose name holds this word.
     name: Option<String>,
     /// What the test runner gets, after `--`.
@@ -38,16 +42,30 @@ struct Tally {
 
 /// Builds what the tests run, runs them, and closes with a line that counts them.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    if let Some(log) = &args.conformance_from {
+        let text = std::fs::read_to_string(log).with_context(|| format!("read {}", log.display()))?;
+        let mut tally = Tally::default();
+        text.lines().for_each(|line| tally.count(line));
+        Claims::read()?.write(&tally.results)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let claims = args.conformance.then(Claims::read).transpose()?;
     build::run(Profile::Dev)?;
     let parts = cluster::parts(Profile::Dev)?;
     let mut command = cargo();
     command.args(["test", "--locked", "--no-fail-fast", "--lib", "--bins", "--tests"]);
-    match &args.package {
-        Some(package) => command.args(["--package", package]),
-        None => command.arg("--workspace"),
+    match (&claims, &args.package) {
+        (Some(claims), _) => {
+            claims.packages().fold(&mut command, |command, package| command.args(["--package", package]))
+        }
+        (None, Some(package)) => command.args(["--package", package]),
+        (None, None) => command.arg("--workspace"),
     };
-    command.args(&args.name).arg("--").args(&args.rest);
+    command.args(&args.name).arg("--").args(claims.iter().flat_map(Claims::functions)).args(&args.rest);
     command.env("SKEP_BIN", &parts.skep).env("SKEP_KUBECTL", &parts.kubectl).env("SKEP_IMAGES", paths::images());
+    if args.package.as_deref().is_none_or(|package| package == "skep-e2e") {
+        command.envs(tools::variables());
+    }
     say("running the tests");
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("start cargo test")?;
     let stdout = child.stdout.take().context("cargo test has no output")?;
@@ -58,8 +76,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         println!("{line}");
     }
     let status = child.wait()?;
-    if args.conformance {
-        Claims::read()?.write(&tally.results)?;
+    if let Some(claims) = claims {
+        claims.write(&tally.results)?;
     }
     // A program that was killed counts nothing of what it ran.
     let unfinished = if status.success() || tally.failed > 0 { "" } else { "; a test program did not end (see above)" };

@@ -75,8 +75,8 @@ async fn inward<E: std::error::Error + Send + Sync + 'static>(
         let frame = tokio::select! {
             message = messages.next() => match message.transpose()? {
                 None | Some(Message::Close(_)) => break,
-                Some(Message::Binary(bytes)) => frame(bytes, streams),
-                Some(Message::Text(_)) => anyhow::bail!("a text where bytes belong"),
+                // Some clients send what is text as such; it means the same.
+                Some(message @ (Message::Binary(_) | Message::Text(_))) => frame(message.into_data(), streams),
                 Some(_) => None,
             },
             Some(id) = pinged.recv() => Some(Frame::Ping { id }),
@@ -259,6 +259,8 @@ mod tests {
         let send = |bytes: &'static [u8]| to.send(Message::Binary(Bytes::from_static(bytes))).unwrap();
         send(b"\x00keys");
         assert_eq!(runtime.next().await, Some(data(3, b"keys", false)));
+        to.send(Message::Text("\0typed".into())).unwrap();
+        assert_eq!(runtime.next().await, Some(data(3, b"typed", false)));
         send(b"\x04{}");
         assert_eq!(runtime.next().await, Some(data(7, b"{}", false)));
         // The server's channels, and those that nobody asked for.

@@ -4,6 +4,7 @@
 mod access;
 mod admission;
 mod apply;
+mod clients;
 mod custom;
 mod faults;
 mod fleet;

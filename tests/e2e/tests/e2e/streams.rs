@@ -167,6 +167,7 @@ fn attached_and_run_with_terminals_and_pipes() -> Result<()> {
 }
 
 /// Proxy version v1 should proxy through a service and a pod
+/// `[sig-cli] Kubectl client Proxy server should support proxy with --port 0`
 #[test]
 fn ports_are_forwarded_and_requests_proxied() -> Result<()> {
     let test = TestCluster::start("e2e-forward")?;
