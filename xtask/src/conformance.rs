@@ -146,7 +146,10 @@ mod tests {
 
     #[test]
     fn a_file_is_of_the_package_above_it() {
-        assert_eq!(package(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/conformance.rs")).as_deref(), Some("xtask"));
+        assert_eq!(
+            package(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/conformance.rs")).as_deref(),
+            Some("xtask")
+        );
     }
 
     #[test]
