@@ -8,6 +8,7 @@ mod conformance;
 mod demo;
 mod ebpf;
 mod fleet;
+mod fuzz;
 mod image;
 mod kubectl;
 mod lint;
@@ -47,6 +48,8 @@ enum Verb {
     Kubectl(kubectl::Args),
     /// Run every test, or those of one package or with a word in their names.
     Test(test::Args),
+    /// Run made packets through the programs in the kernel, and compare with what the same code says outside of it.
+    Fuzz(fuzz::Args),
     /// Formatting, clippy, layering, file sizes, licences.
     Lint(lint::Args),
     /// Measure, print a table, and write JSON if asked.
@@ -78,6 +81,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Clean => clean::run().map(done),
         Verb::Kubectl(args) => kubectl::run(&args),
         Verb::Test(args) => test::run(&args),
+        Verb::Fuzz(args) => fuzz::run(&args),
         Verb::Lint(args) => lint::run(&args),
         Verb::Bench(args) => bench::run(&args).map(done),
         Verb::Ebpf => ebpf::build().map(done),

@@ -6,7 +6,7 @@ use skep_abi::{
     SVC_EXTERNAL, SVC_NODE_PORT, SVC_SOURCES, Source, Svc, SvcKey,
 };
 use skep_logic::{
-    Drawn, Frame, Last, Malformed, Opened, Picked, Tables as _, find, flow_hash, forget, is_service_address, pick,
+    Drawn, Frame, Last, Malformed, Opened, Part, Picked, Tables as _, find, flow_hash, forget, is_service_address, pick,
 };
 
 use crate::checked::{MALFORMED, arguments, code, verdict};
@@ -58,7 +58,7 @@ fn dispatch(skb: &Skb, frame: &Frame, inside: bool) -> Result<i32, Malformed> {
             Opened::NoPort => Ok(refuse(Metric::DropNatPorts, skb.len())),
             Opened::Full => Ok(refuse(Metric::DropTableFull, skb.len())),
         },
-        ADDRESS if frame.ip.proto == PROTO_ICMP || frame.ip.proto == PROTO_ICMPV6 => skb.echo(frame, inside),
+        ADDRESS if is_whole_echo(frame) => skb.echo(frame, inside),
         ADDRESS => skb.reject(frame, NO_PORT, inside),
         CLOSED => Ok(refuse(Metric::DropSource, skb.len())),
         ELSEWHERE => Ok(refuse(Metric::DropNoLocalBackend, skb.len())),
@@ -88,6 +88,13 @@ const ELSEWHERE: i32 = 5;
 const NO_BACKEND: i32 = 6;
 /// Every attempt met a row of another service.
 const RACED: i32 = 7;
+
+/// Whether what opens a flow is an echo request that can be answered in its place: of one in parts, the sum over all is not known here.
+#[inline(always)]
+fn is_whole_echo(frame: &Frame) -> bool {
+    let ip = &frame.ip;
+    ip.part == Part::Whole && (ip.proto == PROTO_ICMP || ip.proto == PROTO_ICMPV6)
+}
 
 #[inline(always)]
 fn hand_on(skb: &Skb, frame: &Frame, subject: &Subject, inside: bool) -> Result<i32, Malformed> {

@@ -15,7 +15,7 @@ use crate::{Error, sys};
 /// An object: its name, its bytes, and the programs in it.
 type Object = (&'static str, &'static [u8], &'static [&'static str]);
 
-const OBJECTS: [Object; 6] = [
+static OBJECTS: [Object; 6] = [
     (
         "cgroup_sock",
         aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/cgroup_sock")),
@@ -59,12 +59,16 @@ impl Programs {
                 sys::pin(map.as_fd(), &pins.map(spec)).context(|| format!("pin map {}", spec.name))?;
             }
         }
-        let [first, others @ ..] = &OBJECTS;
+        let (first, others) = OBJECTS.split_first().expect("there are objects");
         let mut by_name = load_object(first, pins, sizes)?;
-        // Most of the time is the kernel's, which checks programs of several threads at once.
-        let loaded = std::thread::scope(|scope| {
-            let threads: Vec<_> = others.iter().map(|one| scope.spawn(|| load_object(one, pins, sizes))).collect();
-            threads.into_iter().map(|thread| thread.join().expect("no object panics")).collect::<Vec<_>>()
+        // Most of the time is the kernel's, which checks programs of several threads at once. Two are enough to halve it; each holds an object
+        // in memory.
+        let loaded: Vec<_> = std::thread::scope(|scope| {
+            let parts = others.chunks(others.len().div_ceil(2));
+            let load =
+                |part: &'static [Object]| part.iter().map(|one| load_object(one, pins, sizes)).collect::<Vec<_>>();
+            let threads: Vec<_> = parts.map(|part| scope.spawn(move || load(part))).collect();
+            threads.into_iter().flat_map(|thread| thread.join().expect("loading does not panic")).collect()
         });
         for programs in loaded {
             by_name.extend(programs?);

@@ -14,6 +14,15 @@ fn tables_are_read_from_the_kernel_also_without_the_daemon() -> Result<()> {
     let get = ["service", "get", "default/echo", "-o", "json"];
     let alive: serde_json::Value = serde_json::from_str(&test.cluster.skep_net(&get)?)?;
     assert!(alive.to_string().contains("echo"), "{alive}");
+    // Three backends, reached from outside, have a table of slots where the Service asks for one.
+    let algorithm = "service.skep.io/lb-algorithm";
+    test.cluster.kubectl(&["annotate", "service", "echo-nodeport", &format!("{algorithm}=maglev")])?;
+    let details = || test.cluster.skep_net(&["service", "get", "default/echo-nodeport"]);
+    test.wait_until("a Maglev table", || details().is_ok_and(|text| text.contains("maglev of 509 slots")))?;
+    test.cluster.skep_net(&["verify"])?;
+    test.cluster.kubectl(&["annotate", "service", "echo-nodeport", &format!("{algorithm}-")])?;
+    test.wait_until("no Maglev table", || details().is_ok_and(|text| !text.contains("maglev")))?;
+    let alive: serde_json::Value = serde_json::from_str(&test.cluster.skep_net(&get)?)?;
     test.cluster.kill()?;
     let dead: serde_json::Value = serde_json::from_str(&test.cluster.skep_net(&get)?)?;
     assert_eq!(alive, dead, "the pins show what the daemon showed");
