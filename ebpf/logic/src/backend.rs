@@ -113,6 +113,10 @@ pub fn lookup<T: Tables>(tables: &T, addr: Ip, port: Be16, proto: u8) -> Option<
 /// As [`lookup`], in place: of a key that is made of what a packet or call says, and [`SCOPE_EXTERNAL`].
 #[inline(always)]
 pub fn find<T: Tables>(tables: &T, key: &mut SvcKey, head: &mut Svc) -> bool {
+    // Each network namespace has a loopback of its own, and only the node's is a frontend.
+    if key.addr.is_loopback() && !tables.is_node_address(&key.addr) {
+        return false;
+    }
     if let Some(found) = tables.service(key) {
         *head = found;
     } else {

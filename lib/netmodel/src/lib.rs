@@ -2,7 +2,7 @@
 //!
 //! [`Model`] is fed with objects as watches deliver them, in any order, and answers each with the service ports whose
 //! desired state that changed ([`Outcome`]). Only the Service that an object belongs to is computed again. The same objects give
-//! the same specs, whatever the order they came in.
+//! the same specs, whatever the order they came in. Ports of the node that lead to its pods ([`HostPorts`]) stand among them.
 //!
 //! [`PolicyModel`] does the same for Pods, Namespaces and NetworkPolicies: identities, address blocks and rows of allowed traffic.
 //! [`reference`] says what the same objects allow by reading them, slowly; tests hold the rows, and the kernel, against it.
@@ -11,6 +11,7 @@
 //! A field that cannot be used never fails the whole: what is wrong with it is a [`Problem`] that names it, and the rest is
 //! served, as an API server of another make may let more pass than ours.
 
+mod host_port;
 mod identity;
 mod maglev;
 mod model;
@@ -25,6 +26,7 @@ mod slice;
 mod spec;
 mod traffic;
 
+pub use host_port::{HostPort, HostPorts};
 pub use identity::{ANY_POD, ANYONE};
 pub use maglev::{maglev_size, maglev_table};
 pub use model::{Change, Model, Outcome, Problem};

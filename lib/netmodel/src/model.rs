@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use crate::host_port::{self, HostPorts};
 use crate::service::{Decoded, Port, decode_service};
 use crate::slice::{Slice, decode_slice, service_of};
 use crate::spec::{Backend, BackendState, Frontend, HealthCheck, Scope, ServiceSpec};
@@ -26,6 +27,8 @@ pub struct Model {
     slice_service: BTreeMap<ObjectName, ObjectName>,
     specs: BTreeMap<PortName, Arc<ServiceSpec>>,
     health: BTreeMap<ObjectName, HealthCheck>,
+    /// By pod.
+    host_ports: BTreeMap<ObjectName, HostPorts>,
 }
 
 /// A service port whose desired state changed.
@@ -78,6 +81,7 @@ impl Model {
             slice_service: BTreeMap::new(),
             specs: BTreeMap::new(),
             health: BTreeMap::new(),
+            host_ports: BTreeMap::new(),
         }
     }
 
@@ -161,6 +165,25 @@ impl Model {
         all
     }
 
+    /// These are all pods of this node that have ports of it. They are shown as `NAMESPACE/pod/NAME:PORT-PROTOCOL`.
+    pub fn replace_host_ports(&mut self, pods: &BTreeMap<ObjectName, HostPorts>) -> Outcome {
+        let mut all = Outcome::default();
+        let gone: Vec<ObjectName> = self.host_ports.keys().filter(|pod| !pods.contains_key(*pod)).cloned().collect();
+        for pod in gone {
+            self.host_ports.remove(&pod);
+            all.changes.extend(self.settle(&host_port::owner(&pod), BTreeMap::new()));
+        }
+        for (pod, ports) in pods {
+            if self.host_ports.get(pod) == Some(ports) {
+                continue;
+            }
+            self.host_ports.insert(pod.clone(), ports.clone());
+            let next = host_port::specs_of(pod, ports, &self.node.addresses, &mut all.problems);
+            all.changes.extend(self.settle(&host_port::owner(pod), next));
+        }
+        all
+    }
+
     fn unlink_slice(&mut self, name: &ObjectName) -> Option<ObjectName> {
         let service = self.slice_service.remove(name)?;
         if let Some(slices) = self.slices.get_mut(&service) {
@@ -183,8 +206,19 @@ impl Model {
         });
         let next: BTreeMap<PortName, ServiceSpec> =
             ports.iter().flat_map(|port| specs_of(port, slices)).map(|spec| (spec.name.clone(), spec)).collect();
-        let first = PortName { service: service.clone(), port: String::new(), external: false, v6: false };
-        let held = self.specs.range(first..).take_while(|(name, _)| name.service == *service);
+        let changes = self.settle(service, next);
+        let held = match check {
+            Some(check) => self.health.insert(service.clone(), check),
+            None => self.health.remove(service),
+        };
+        let health = if held == check { Vec::new() } else { vec![(service.clone(), check)] };
+        Outcome { changes, health, problems: Vec::new() }
+    }
+
+    /// These are all specs of one owner: takes them over, and says which of them differ.
+    fn settle(&mut self, owner: &ObjectName, next: BTreeMap<PortName, ServiceSpec>) -> Vec<Change> {
+        let first = PortName { service: owner.clone(), port: String::new(), external: false, v6: false };
+        let held = self.specs.range(first..).take_while(|(name, _)| name.service == *owner);
         let gone: Vec<PortName> = held.map(|(name, _)| name).filter(|name| !next.contains_key(name)).cloned().collect();
         let mut changes = Vec::new();
         for name in gone {
@@ -199,12 +233,7 @@ impl Model {
             self.specs.insert(name, Arc::clone(&spec));
             changes.push(Change::Set(spec));
         }
-        let held = match check {
-            Some(check) => self.health.insert(service.clone(), check),
-            None => self.health.remove(service),
-        };
-        let health = if held == check { Vec::new() } else { vec![(service.clone(), check)] };
-        Outcome { changes, health, problems: Vec::new() }
+        changes
     }
 }
 

@@ -1,5 +1,7 @@
 //! Where callers may be sent: traffic policies, and the hints of topology-aware routing (KEP-2433, KEP-3015).
 
+use std::net::IpAddr;
+
 use k8s_openapi::api::discovery::v1::Endpoint;
 
 use crate::spec::{Backend, BackendState};
@@ -11,6 +13,8 @@ pub struct NodeIdentity {
     pub name: String,
     /// Its zone, by the label `topology.kubernetes.io/zone`.
     pub zone: Option<String>,
+    /// The addresses at which pods' ports of the node answer, loopback among them.
+    pub addresses: Vec<IpAddr>,
 }
 
 /// `internalTrafficPolicy` or `externalTrafficPolicy`.

@@ -25,7 +25,7 @@ pub struct ServiceRow {
     pub protocol: String,
     /// `external` or `internal`.
     pub scope: &'static str,
-    /// `ClusterIP`, `NodePort`, or `External` for external IPs and load balancers' addresses.
+    /// `ClusterIP`, `NodePort`, `HostPort`, or `External` for external IPs and load balancers' addresses.
     pub kind: &'static str,
     /// First row of its list.
     pub base: u32,
@@ -91,6 +91,8 @@ pub fn decode_services(dump: &Dump, pod: impl Fn(IpAddr) -> Option<String>) -> V
 }
 
 fn decode_head(key: &SvcKey, head: &Svc, name: String, backends: Vec<BackendRow>) -> ServiceRow {
+    // `namespace/pod/name`, which no Service can be called.
+    let is_pods = name.split_once('/').is_some_and(|(_, rest)| rest.starts_with("pod/"));
     ServiceRow {
         name,
         id: head.service,
@@ -100,6 +102,7 @@ fn decode_head(key: &SvcKey, head: &Svc, name: String, backends: Vec<BackendRow>
         scope: if key.scope == SCOPE_INTERNAL { "internal" } else { "external" },
         kind: match head.flags {
             flags if flags & SVC_NODE_PORT != 0 => "NodePort",
+            flags if flags & SVC_EXTERNAL != 0 && is_pods => "HostPort",
             flags if flags & SVC_EXTERNAL != 0 => "External",
             _ => "ClusterIP",
         },

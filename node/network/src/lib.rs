@@ -9,6 +9,8 @@
 //! no neighbour discovery leaves either end. Routes to other nodes' pods are written and removed as a whole ([`Network::sync_routes`]),
 //! and the tunnel's device is made by [`ensure_overlay`].
 //!
+//! Pods with ports of the node are shown as they come and go ([`Network::ported`]); whoever serves these ports listens there.
+//!
 //! Invariants: a lease is on disk before the runtime hears of its address; an address is given again only after all
 //! others were; the thread of a runtime never changes its network namespace; the datapath knows a pod before the pod
 //! knows its address.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 
 use crate::cni;
 use crate::ipam::Pools;
@@ -88,11 +88,14 @@ pub struct Network {
     mtu: u32,
     endpoints: Arc<dyn Endpoints>,
     state: Mutex<State>,
+    ported: watch::Receiver<Vec<Attachment>>,
 }
 
 struct State {
     pools: Pools,
     leases: Leases,
+    /// Those of the leases that have ports of the node.
+    ported: watch::Sender<Vec<Attachment>>,
 }
 
 impl Network {
@@ -126,8 +129,11 @@ impl Network {
             Leases::load(options.lease_file).map_err(at(&format!("lease file {}", lease_path.display())))?;
         let taken = leases.iter().flat_map(|lease| lease.addresses.iter().copied());
         let pools = Pools::new(&options.pod_cidrs, taken, &last);
-        let state = Mutex::new(State { pools, leases });
-        let network = Network { node, links, node_ips: options.node_ips, mtu, endpoints, state };
+        let (sender, ported) = watch::channel(Vec::new());
+        let state = State { pools, leases, ported: sender };
+        state.publish();
+        let state = Mutex::new(state);
+        let network = Network { node, links, node_ips: options.node_ips, mtu, endpoints, state, ported };
         network.adopt().await.map_err(at("interfaces of an earlier run"))?;
         Ok(network)
     }
@@ -135,6 +141,12 @@ impl Network {
     /// Every pod's interface.
     pub async fn attachments(&self) -> Vec<Attachment> {
         self.state.lock().await.leases.iter().cloned().collect()
+    }
+
+    /// The interfaces of pods that have ports of the node, now and whenever they change.
+    #[must_use]
+    pub fn ported(&self) -> watch::Receiver<Vec<Attachment>> {
+        self.ported.clone()
     }
 
     /// The MTU of pods' interfaces.
@@ -368,13 +380,26 @@ impl Network {
 
 impl State {
     fn keep(&mut self, attachment: &Attachment) -> io::Result<()> {
-        self.leases.put(attachment.clone(), self.pools.last())
+        self.leases.put(attachment.clone(), self.pools.last())?;
+        self.publish();
+        Ok(())
     }
 
     fn forget(&mut self, lease: &Attachment) -> io::Result<()> {
         self.leases.remove(&lease.key(), self.pools.last())?;
         self.pools.release(&lease.addresses);
+        self.publish();
         Ok(())
+    }
+
+    fn publish(&self) {
+        let ported = self.leases.iter().filter(|lease| !lease.port_mappings.is_empty());
+        let next: Vec<Attachment> = ported.cloned().collect();
+        self.ported.send_if_modified(|held| {
+            let changed = *held != next;
+            *held = next;
+            changed
+        });
     }
 }
 

@@ -12,6 +12,7 @@
 
 mod endpoints;
 mod health;
+mod host_ports;
 mod inputs;
 mod lock;
 mod node;
@@ -105,11 +106,16 @@ async fn serve(
     let tables = node.tables.clone().context("the datapath is not open")?;
     let policing = node.policing.clone().context("the datapath is not open")?;
     let stale = tokio::spawn(stale::run(Arc::clone(&datapath), Arc::clone(&network), tables.gone(), stop.clone()));
+    let ported = host_ports::follow(network.ported());
     let links = routing::Routing::new(options.clone(), datapath, network);
     let routing = tokio::spawn(links.run(client.clone(), stop.clone()));
     let timing = Arc::clone(&node.programming);
-    let identity = NodeIdentity { name: options.name.clone(), zone: options.labels.get(ZONE).cloned() };
-    let services = tokio::spawn(services::run(client.clone(), identity, tables, timing, stop.clone()));
+    let identity = NodeIdentity {
+        name: options.name.clone(),
+        zone: options.labels.get(ZONE).cloned(),
+        addresses: options.known_addresses(),
+    };
+    let services = tokio::spawn(services::run(client.clone(), identity, ported, tables, timing, stop.clone()));
     let timing = Arc::clone(&node.policy_timing);
     let policy = tokio::spawn(policy::run(client.clone(), Arc::clone(&policing), timing, stop.clone()));
     let sweep = tokio::spawn(policy::sweep(policing, stop.clone()));

@@ -1,6 +1,5 @@
 //! One node, from nothing to serving and back.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -131,8 +130,7 @@ impl Node {
         }
         options.addresses.clone_from(&self.options.node_ips);
         let datapath = Datapath::open(&options).context("start the datapath")?;
-        let loopback = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
-        datapath.set_node_addresses(&[&loopback[..], &self.options.node_ips].concat())?;
+        datapath.set_node_addresses(&self.options.known_addresses())?;
         Ok(datapath)
     }
 

@@ -1,7 +1,7 @@
 //! What a node is told at start.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
@@ -120,6 +120,12 @@ impl Options {
     /// The node's directory in bpffs.
     pub(crate) fn pin_dir(&self) -> PathBuf {
         skep_bpf::pin_dir(&self.name)
+    }
+
+    /// The addresses by which a caller on the node knows it.
+    pub(crate) fn known_addresses(&self) -> Vec<IpAddr> {
+        let loopback = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+        [&loopback[..], &self.node_ips].concat()
     }
 
     /// Where the plugin and the CLI reach the daemon.

@@ -6,6 +6,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use anyhow::Result;
+use futures::stream::BoxStream;
 use kube::Client;
 use skep_netmodel::NodeIdentity;
 use skep_observe::Timing;
@@ -34,16 +35,17 @@ static SYNC: LazyLock<Family<Labels, Histogram>> = LazyLock::new(|| {
     Registry::global().durations("skep_service_sync_duration", help)
 });
 
-/// Watches and writes until `stop`. Before both watches have shown everything once, nothing is written, so that what a
+/// Watches and writes until `stop`. `host_ports` says first which there are, and again at each change. Before all have shown everything once, nothing is written, so that what a
 /// daemon before this one wrote keeps serving; the first write is of the whole.
 pub(crate) async fn run<T: Tables>(
     client: Client,
     identity: NodeIdentity,
+    host_ports: BoxStream<'static, Input>,
     tables: Arc<T>,
     timing: Arc<Timing>,
     stop: CancellationToken,
 ) {
-    let mut inputs = Inputs::new([watch(&client, Input::Service), watch(&client, Input::Slice)]);
+    let mut inputs = Inputs::new([watch(&client, Input::Service), watch(&client, Input::Slice), host_ports]);
     let mut view = View::new(identity);
     let mut health = HealthPorts::default();
     while let Some(batch) = inputs.next(&stop).await {

@@ -23,6 +23,8 @@ struct Host {
     rows: RefCell<Vec<Backend>>,
     affinities: RefCell<BTreeMap<AffinityKey, Affinity>>,
     inside: Cell<bool>,
+    /// Whether the caller is in the node's network namespace.
+    at_node: Cell<bool>,
     now_ns: Cell<u64>,
     seed: Cell<u32>,
     hash: Cell<Option<u32>>,
@@ -50,7 +52,7 @@ impl Tables for Host {
         (base..base + count).find(|&row| self.backend(row).is_some_and(|held| is_same(&held, wanted)))
     }
     fn is_node_address(&self, addr: &Ip) -> bool {
-        *addr == NODE || *addr == NODE_V6
+        *addr == NODE || *addr == NODE_V6 || (addr.is_loopback() && self.at_node.get())
     }
     fn node_ports(&self) -> (u16, u16) {
         (30_000, 32_767)
@@ -135,6 +137,18 @@ fn node_port_answers_at_the_nodes_addresses_only() {
     );
     host.services.borrow_mut().insert(key(Ip::NONE, 30_080), head);
     assert!(matches!(pick_at(&host, NODE_V6, 30_080, PROTO_TCP), Choice::Backend(..)));
+}
+
+#[test]
+fn loopback_is_a_frontend_in_the_nodes_own_namespace_alone() {
+    for loopback in [v4([127, 0, 0, 1]), Ip([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1])] {
+        let host = host(1, 0, 2, 0);
+        let head = host.service(&key(VIP, 80)).unwrap();
+        host.services.borrow_mut().insert(key(loopback, 8080), head);
+        assert_eq!(pick_at(&host, loopback, 8080, PROTO_TCP), Choice::NotService, "a pod's own");
+        host.at_node.set(true);
+        assert!(matches!(pick_at(&host, loopback, 8080, PROTO_TCP), Choice::Backend(..)));
+    }
 }
 
 #[test]

@@ -4,7 +4,11 @@ use serde_json::{Value, json};
 use super::*;
 
 fn node() -> NodeIdentity {
-    NodeIdentity { name: "here".to_owned(), zone: Some("a".to_owned()) }
+    NodeIdentity { name: "here".to_owned(), zone: Some("a".to_owned()), addresses: own_addresses() }
+}
+
+fn own_addresses() -> Vec<IpAddr> {
+    ["127.0.0.1", "::1", "192.0.2.1", "fd00::1"].map(|text| text.parse().unwrap()).to_vec()
 }
 
 fn service(spec: Value) -> Service {
@@ -302,4 +306,63 @@ fn a_load_balancer_is_told_of_this_nodes_backends() {
     assert_eq!(told(&both), [Some((30_999, 2))]);
     assert!(model.specs().all(|spec| !spec.elsewhere));
     assert_eq!(told(&model.upsert_service(&balanced(&json!({})))), [None]);
+}
+
+fn pod_with(addresses: &[&str], ports: &[(Option<&str>, u16, &str)]) -> HostPorts {
+    let port = |&(host_ip, host_port, protocol): &(Option<&str>, u16, &str)| crate::HostPort {
+        host_ip: host_ip.map(|text| text.parse().unwrap()),
+        host_port,
+        container_port: 80,
+        protocol: protocol.to_owned(),
+    };
+    HostPorts {
+        pod: addresses.iter().map(|text| text.parse().unwrap()).collect(),
+        ports: ports.iter().map(port).collect(),
+    }
+}
+
+#[test]
+fn host_ports_stand_beside_services() {
+    let mut model = Model::new(node());
+    model.upsert_service(&web());
+    let one = ObjectName::new("shop", "web");
+    let both = pod_with(&["10.42.0.5", "fd00:42::5"], &[(None, 8080, "TCP")]);
+    let first = BTreeMap::from([(one.clone(), both)]);
+    assert_eq!(
+        text(&model.replace_host_ports(&first)),
+        [
+            "set shop/pod/web:8080-tcp TCP at 127.0.0.1:8080 192.0.2.1:8080 to [10.42.0.5:80]",
+            "set shop/pod/web:8080-tcp (IPv6) TCP at [::1]:8080 [fd00::1]:8080 to [[fd00:42::5]:80]",
+        ]
+    );
+    assert_eq!(text(&model.replace_host_ports(&first)), Vec::<String>::new());
+    let at = pod_with(&["10.42.0.6"], &[(Some("127.0.0.1"), 53, "udp"), (Some("192.0.2.1"), 53, "udp")]);
+    assert_eq!(
+        text(&model.replace_host_ports(&BTreeMap::from([(one, at)]))),
+        [
+            "remove shop/pod/web:8080-tcp",
+            "remove shop/pod/web:8080-tcp (IPv6)",
+            "set shop/pod/web:53-udp@127.0.0.1 UDP at 127.0.0.1:53 to [10.42.0.6:80]",
+            "set shop/pod/web:53-udp@192.0.2.1 UDP at 192.0.2.1:53 to [10.42.0.6:80]",
+        ]
+    );
+    assert_eq!(model.replace_host_ports(&BTreeMap::new()).changes.len(), 2);
+    assert_eq!(model.specs().count(), 2, "the Service stays");
+}
+
+#[test]
+fn host_ports_that_cannot_be_are_named() {
+    let mut model = Model::new(node());
+    let odd =
+        pod_with(&["10.42.0.5"], &[(Some("198.51.100.9"), 80, "tcp"), (None, 81, "sctp"), (Some("::1"), 82, "tcp")]);
+    let outcome = model.replace_host_ports(&BTreeMap::from([(ObjectName::new("a", "b"), odd)]));
+    assert_eq!(outcome.changes, [], "a pod without IPv6 has nothing to answer at ::1");
+    let told: Vec<String> = outcome.problems.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        told,
+        [
+            "Pod a/b: host ports[0].hostIP: unusable value \"198.51.100.9\"",
+            "Pod a/b: host ports[1].protocol: unusable value \"sctp\"",
+        ]
+    );
 }

@@ -1,6 +1,6 @@
 //! What the watches have shown so far, and what of it is still to be written.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,18 +9,19 @@ use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::ResourceExt as _;
 use kube::runtime::watcher::Event;
-use skep_netmodel::{Change, HealthCheck, Model, NodeIdentity, ObjectName, Outcome, Problem, ServiceSpec};
+use skep_netmodel::{Change, HealthCheck, HostPorts, Model, NodeIdentity, ObjectName, Outcome, Problem, ServiceSpec};
 
 use crate::inputs::Listing;
 
 /// Set by whoever writes slices: when the change behind this version happened.
 const TRIGGER_TIME: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 
-/// An event of either watch.
+/// An event of one of the watches, or all pods with ports of the node.
 #[allow(clippy::large_enum_variant, reason = "made once per event and moved at once")]
 pub(crate) enum Input {
     Service(Event<Service>),
     Slice(Event<EndpointSlice>),
+    HostPorts(BTreeMap<ObjectName, HostPorts>),
 }
 
 /// What is to be written now.
@@ -31,11 +32,13 @@ pub(crate) enum Step {
     Changes(Vec<Change>),
 }
 
-/// The state of both watches. Total: any order of events is taken.
+/// The state of all watches. Total: any order of events is taken.
 pub(crate) struct View {
     model: Model,
     services: Listing<Service>,
     slices: Listing<EndpointSlice>,
+    /// Whether the node's own pods have been shown.
+    ported: bool,
     /// The kernel holds what `pending` does not.
     trusted: bool,
     pending: Vec<Change>,
@@ -58,6 +61,7 @@ impl View {
             model: Model::new(node),
             services: Listing::new(),
             slices: Listing::new(),
+            ported: false,
             trusted: false,
             pending: Vec::new(),
             problems: Vec::new(),
@@ -71,6 +75,10 @@ impl View {
         let outcome = match input {
             Input::Service(event) => self.take_service(event),
             Input::Slice(event) => self.take_slice(event),
+            Input::HostPorts(pods) => {
+                self.ported = true;
+                self.model.replace_host_ports(&pods)
+            }
         };
         self.pending.extend(outcome.changes);
         self.problems.extend(outcome.problems);
@@ -151,7 +159,7 @@ impl View {
     }
 
     fn is_complete(&self) -> bool {
-        self.services.is_complete() && self.slices.is_complete()
+        self.services.is_complete() && self.slices.is_complete() && self.ported
     }
 
     /// The last step is in the kernel: how long ago the changes behind it happened.
@@ -192,6 +200,7 @@ mod tests {
     }
 
     fn listed(view: &mut View) {
+        view.take(Input::HostPorts(BTreeMap::new()));
         view.take(Input::Service(Event::Init));
         view.take(Input::Service(Event::InitApply(service("web"))));
         view.take(Input::Service(Event::InitDone));
@@ -209,6 +218,22 @@ mod tests {
         let Some(Step::Full(specs)) = view.step() else { panic!("the first step is of the whole") };
         assert_eq!((specs.len(), specs[0].backends.len()), (1, 1));
         assert!(view.step().is_none());
+    }
+
+    #[test]
+    fn host_ports_of_a_former_daemon_stay_until_they_are_known() {
+        let mut view = View::new(NodeIdentity { addresses: vec![[192, 0, 2, 1].into()], ..NodeIdentity::default() });
+        for done in [Input::Service(Event::Init), Input::Service(Event::InitDone), Input::Slice(Event::Init)] {
+            view.take(done);
+        }
+        view.take(Input::Slice(Event::InitDone));
+        assert!(view.step().is_none(), "the node's own pods are not known yet");
+        let ports =
+            skep_netmodel::HostPort { host_ip: None, host_port: 8080, container_port: 80, protocol: "tcp".to_owned() };
+        let pod = HostPorts { pod: vec![[10, 42, 0, 5].into()], ports: vec![ports] };
+        view.take(Input::HostPorts(BTreeMap::from([(ObjectName::new("a", "p"), pod)])));
+        let Some(Step::Full(specs)) = view.step() else { panic!("the first step is of the whole") };
+        assert_eq!(specs[0].name.to_string(), "a/pod/p:8080-tcp");
     }
 
     #[test]

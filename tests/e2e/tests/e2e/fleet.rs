@@ -266,9 +266,12 @@ fn pods_reach_each_other_through_a_tunnel_unless_policy_forbids() -> Result<()> 
 }
 
 /// Services: should be able to create a functioning NodePort service.
+/// HostPort validates that there is no conflict between pods with same hostPort but different hostIP and protocol [LinuxOnly].
+/// SchedulerPredicates [Serial] validates that there exists conflict between pods with same hostPort and protocol but one using 0.0.0.0
+/// hostIP.
 #[test]
 fn a_services_port_answers_at_every_node() -> Result<()> {
-    let test = TestFleet::start("e2e-ports", Options::default())?;
+    let mut test = TestFleet::start("e2e-ports", Options::default())?;
     let [one, two] = [1, 2].map(|number| format!("e2e-ports-{number}"));
     let service = |name: &str, policy: &str| {
         format!(
@@ -300,7 +303,54 @@ fn a_services_port_answers_at_every_node() -> Result<()> {
     assert_eq!(healthy["localEndpoints"], 1);
     let error = wget(&test, &two, &at(&one, &port)?).unwrap_err().to_string();
     assert!(error.contains("503"), "{error}");
-    Ok(())
+    a_nodes_ports_lead_to_pods(&mut test, &one, &two)
+}
+
+/// Ports of a node that pods ask for: told apart by address and protocol, kept by a new daemon, gone with their pod.
+fn a_nodes_ports_lead_to_pods(test: &mut TestFleet, one: &str, two: &str) -> Result<()> {
+    const PORT: u16 = 54_323;
+    let address = test.fleet.address(two)?;
+    let pod = |name: &str, host_ip: &str, protocol: &str| {
+        let port = format!("{{containerPort: 8080, hostPort: {PORT}, hostIP: '{host_ip}', protocol: {protocol}}}");
+        echo(name, two, "").replace("args: [serve]", &format!("args: [serve], ports: [{port}]"))
+    };
+    let own = address.to_string();
+    let pods = [pod("near", "127.0.0.1", "TCP"), pod("far", &own, "TCP"), pod("datagrams", &own, "UDP")];
+    test.apply(&pods.concat())?;
+    wait_ready(test, &["near", "far", "datagrams"])?;
+    let answers = |test: &TestFleet| -> Result<()> {
+        for (caller, host, name) in [(two, "127.0.0.1", "near"), (two, &own, "far"), (one, &own, "far")] {
+            let url = format!("http://{host}:{PORT}/name");
+            wait_until(&url, WITHIN, || Ok(wget(test, caller, &url).is_ok_and(|answer| answer == name)))?;
+        }
+        let ask = format!("exec 3<>/dev/udp/{own}/{PORT}; echo -n who >&3; timeout 3 dd bs=1500 count=1 <&3");
+        for caller in [one, two] {
+            wait_until("an answer over UDP", WITHIN, || {
+                let output = test.fleet.on_node(caller, "bash")?.args(["-c", &ask]).output()?;
+                Ok(String::from_utf8_lossy(&output.stdout).contains("datagrams"))
+            })?;
+        }
+        Ok(())
+    };
+    answers(test)?;
+
+    test.apply(&pod("anywhere", "", "TCP"))?;
+    let why = ["pod", "anywhere", "-o", "jsonpath={.status.conditions[?(@.type=='PodScheduled')].message}"];
+    test.wait_for(&why, |why| why.contains("node(s) didn't have free ports for the requested pod ports"))?;
+
+    let socket = test.fleet.node_dir(two).join("run/skep.sock").to_string_lossy().into_owned();
+    let net = |test: &TestFleet, args: &[&str]| test.fleet.skep(&[&["net", "--socket", &socket], args].concat());
+    let rows = net(test, &["service", "list"])?;
+    assert!(rows.contains("default/pod/far") && rows.contains("HostPort"), "{rows}");
+    test.fleet.kill_node(two)?;
+    assert_eq!(wget(test, one, &format!("http://{own}:{PORT}/name"))?, "far", "without its daemon");
+    test.fleet.start_node(two, &[])?;
+    wait_until("agreement", WITHIN, || Ok(net(test, &["verify", "-o", "json"]).is_ok_and(|text| text.trim() == "[]")))?;
+    answers(test)?;
+    test.fleet.kubectl(&["delete", "pod", "near", "far", "datagrams"])?;
+    wait_until("the port of a pod that is gone", WITHIN, || {
+        Ok(!net(test, &["service", "list"])?.contains("default/pod/far"))
+    })
 }
 
 /// Nodes, pods and Services of a cluster that has no IPv4.

@@ -3,6 +3,7 @@
 
 mod fragments;
 mod fuzz;
+mod host_port;
 mod lists;
 mod maglev;
 mod masquerade;
