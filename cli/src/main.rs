@@ -66,3 +66,13 @@ fn main() -> ExitCode {
         ExitCode::FAILURE
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn arguments_fit_together() {
+        super::Args::command().debug_assert();
+    }
+}

@@ -108,6 +108,16 @@ pub(crate) struct Node {
 }
 
 impl Node {
+    /// The link to the outside, the node's addresses, and whether all is left running at the end.
+    pub(crate) fn place(&self) -> Result<(String, Vec<IpAddr>, bool)> {
+        let link = self.link.clone().map_or_else(uplink::default_link, Ok)?;
+        let node_ips = if self.node_ip.is_empty() { vec![uplink::address_of(&link)?] } else { self.node_ip.clone() };
+        for ip in &node_ips {
+            is_reached_from_pods("--node-ip", *ip).context("give the node's own address on --link")?;
+        }
+        Ok((link, node_ips, self.keep))
+    }
+
     /// Settings of a node; the process must be in its namespace.
     pub(crate) fn options(
         &self,
@@ -115,11 +125,7 @@ impl Node {
         state_dir: PathBuf,
         service_cidrs: &[IpNet],
     ) -> Result<skep_noded::Options> {
-        let link = self.link.clone().map_or_else(uplink::default_link, Ok)?;
-        let node_ips = if self.node_ip.is_empty() { vec![uplink::address_of(&link)?] } else { self.node_ip.clone() };
-        for ip in &node_ips {
-            is_reached_from_pods("--node-ip", *ip).context("give the node's own address on --link")?;
-        }
+        let (link, node_ips, keep) = self.place()?;
         Ok(skep_noded::Options {
             name: name.to_owned(),
             state_dir,
@@ -130,7 +136,7 @@ impl Node {
             sandbox_image: self.sandbox_image.clone(),
             routing: self.routing,
             masquerade_except: self.masquerade_except.clone(),
-            teardown: !self.keep,
+            teardown: !keep,
             ..Default::default()
         })
     }

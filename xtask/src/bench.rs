@@ -1,6 +1,7 @@
 //! `./x bench NAME`: figures, as a table and as JSON. No test depends on any.
 
 mod api;
+mod churn;
 mod example;
 mod pods;
 mod row;
@@ -39,6 +40,8 @@ enum Name {
     Smoke,
     /// TCP and UDP from pod to pod, on one node and across: plain veths, a bridge with iptables, Skep native and VXLAN, 0 and 1,000 policies.
     Pods,
+    /// Two minutes of random changes of Services beside traffic; fails where a connection does that has a live backend.
+    Churn,
     /// Services to the kernel: 10,000 and 40,000 of 25 endpoints from cold, one endpoint's change, connect() beside them.
     Sync,
     /// The API over TLS: create, get, update, list, watch, with the store's own rate beside them, and memory up to 100,000 pods.
@@ -50,13 +53,14 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let profile = if args.dev { Profile::Dev } else { Profile::Release };
     if !args.built {
         match args.name {
-            Name::Sync => ebpf::build()?,
+            Name::Sync | Name::Churn => ebpf::build()?,
             Name::Smoke | Name::Pods | Name::Api => build::run(profile)?,
         }
     }
     let (name, rows) = match args.name {
         Name::Smoke => ("smoke", smoke::run(profile)?),
         Name::Pods => ("pods", pods::run(profile)?),
+        Name::Churn => ("churn", churn::run()?),
         Name::Sync => ("sync", sync::run()?),
         Name::Api => ("api", api::run(profile)?),
     };

@@ -4,6 +4,13 @@ use crate::Ip;
 
 /// Flag of [`Config::flags`]: programs write their debug lines to `AYA_LOGS`.
 pub const CONFIG_DEBUG: u32 = 1 << 0;
+/// Flag of [`Config::flags`]: pods' network is somebody else's, so that packets to backends leave by whatever link their routes name.
+pub const CONFIG_FOREIGN: u32 = 1 << 1;
+
+/// Value of `NODE_ADDRS`: an address of the node's own.
+pub const NODE_OWN: u32 = 0;
+/// Value of `NODE_ADDRS`: that of a pod on this node whose network is somebody else's: the stack knows the way.
+pub const NODE_POD: u32 = 1;
 
 /// The one row of `CONFIG`.
 #[repr(C)]

@@ -22,7 +22,7 @@ mod policy;
 mod service;
 
 pub use affinity::{Affinity, AffinityKey};
-pub use config::{CONFIG_DEBUG, Config};
+pub use config::{CONFIG_DEBUG, CONFIG_FOREIGN, Config, NODE_OWN, NODE_POD};
 pub use endpoint::{EP_TRANSLATED, Endpoint, Mac};
 pub use flow::{
     CT_ANSWERED, CT_DENIED, CT_FIN_HIGH, CT_FIN_LOW, CT_ORIGIN_LOW, CT_PRESENT, CT_RESET, CT_SHARE_MAX, Ct, CtKey,

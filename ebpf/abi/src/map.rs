@@ -34,8 +34,8 @@ pub mod size {
     pub const NAT: usize = 196_608;
     /// `SOURCES`.
     pub const SOURCES: usize = 65_536;
-    /// `NODE_ADDRS`.
-    pub const NODE_ADDRS: usize = 256;
+    /// `NODE_ADDRS`: the node's own, and those of its pods where their network is somebody else's.
+    pub const NODE_ADDRS: usize = 2_048;
     /// `NAMES`.
     pub const NAMES: usize = 131_072;
     /// `IDENTITIES`.

@@ -5,7 +5,7 @@ use skep_abi::{Metric, REMOTE_PODS};
 use skep_logic::{Frame, Malformed, Tables as _};
 
 use crate::checked::{MALFORMED, arguments, code, verdict};
-use crate::{Kernel, NEXT, NOT_SERVICE, Skb, TRANSLATED, count, endpoint, refuse, remote, reverse, serve};
+use crate::{Kernel, NEXT, NOT_SERVICE, Skb, TRANSLATED, count, endpoint, is_of_stack, refuse, remote, reverse, serve};
 
 /// Hands the packet to its pod, or sends it on to a backend or to the client that it answers; what is left is the node's.
 #[inline(always)]
@@ -30,7 +30,7 @@ fn go_on(skb: &Skb) -> Result<i32, Malformed> {
     if let Some(endpoint) = endpoint(&frame.ip.dst) {
         return skb.deliver(frame, &endpoint);
     }
-    if Kernel::at_link().is_node_address(&frame.ip.dst) {
+    if is_of_stack(&frame.ip.dst) {
         return Ok(NEXT);
     }
     match skb.leave(frame)? {

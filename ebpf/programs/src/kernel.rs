@@ -6,7 +6,7 @@ use aya_ebpf::{
     helpers::{bpf_get_netns_cookie, bpf_get_prandom_u32, bpf_ktime_get_ns, bpf_loop},
     programs::SockAddrContext,
 };
-use skep_abi::{Affinity, AffinityKey, Backend, CONFIG_DEBUG, Config, Ip, MaglevRow, Metric, Svc, SvcKey};
+use skep_abi::{Affinity, AffinityKey, Backend, CONFIG_DEBUG, Config, Ip, MaglevRow, Metric, NODE_OWN, Svc, SvcKey};
 use skep_logic::{Drawn, Last, Picked, Tables, draw, is_same, stay};
 
 use crate::DROP;
@@ -75,8 +75,12 @@ impl Tables for Kernel {
         if addr.is_loopback() {
             return self.in_node_netns();
         }
-        // SAFETY: only the element's presence is looked at.
-        unsafe { NODE_ADDRS.get(addr) }.is_some()
+        // Not by a copy of the option: the verifier would refuse to read what `None` leaves undefined.
+        // SAFETY: the value is read at once.
+        match unsafe { NODE_ADDRS.get(addr) } {
+            Some(kind) => *kind == NODE_OWN,
+            None => false,
+        }
     }
 
     #[inline(always)]
@@ -190,6 +194,13 @@ unsafe extern "C" fn visit(offset: u64, search: *mut Search) -> i64 {
         }
         _ => 0,
     }
+}
+
+/// Whether this node's stack delivers to an address: one of its own, or that of a pod whose network is somebody else's.
+#[inline(always)]
+pub fn is_of_stack(addr: &Ip) -> bool {
+    // SAFETY: only the element's presence is looked at.
+    unsafe { NODE_ADDRS.get(addr) }.is_some()
 }
 
 /// The node's settings.

@@ -21,7 +21,7 @@ mod socket;
 pub use arrive::arrive;
 pub use bind::guard_node_port;
 pub use endpoint::{endpoint, note_translated, remote, sent_by};
-pub use kernel::{Kernel, config, count, debugging, refuse};
+pub use kernel::{Kernel, config, count, debugging, is_of_stack, refuse};
 pub use maps::{SOCK_ORIGIN, UDP_ORIGIN};
 pub use nat::masquerade;
 pub use packet::{DROP, NEXT, Skb};

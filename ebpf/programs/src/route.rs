@@ -11,7 +11,7 @@ use aya_ebpf::{
         bpf_skb_set_tunnel_key,
     },
 };
-use skep_abi::{Config, Ip, Metric, PROTO_TCP, REMOTE_TUNNEL, TUNNEL_MAC};
+use skep_abi::{CONFIG_FOREIGN, Config, Ip, Metric, PROTO_TCP, REMOTE_TUNNEL, TUNNEL_MAC};
 use skep_logic::{ETH_LEN, Frame, Malformed, Packet as _};
 
 use crate::checked::{MALFORMED, arguments, code, verdict};
@@ -75,7 +75,8 @@ impl Skb {
         let len = size_of::<bpf_fib_lookup>() as i32;
         // SAFETY: context and parameter block are valid for the call, and the length is the block's.
         let found = unsafe { fib_lookup(self.0.as_ptr(), &raw mut fib, len, BPF_FIB_LOOKUP_SKIP_NEIGH) };
-        if found != i64::from(BPF_FIB_LKUP_RET_SUCCESS) || fib.ifindex != config.link {
+        let ours = fib.ifindex == config.link || config.flags & CONFIG_FOREIGN != 0;
+        if found != i64::from(BPF_FIB_LKUP_RET_SUCCESS) || !ours {
             count(Metric::PodToStack, self.len());
             return Ok(NEXT);
         }
@@ -89,7 +90,7 @@ impl Skb {
             let mut next: bpf_redir_neigh = core::mem::zeroed();
             next.nh_family = u32::from(fib.family);
             next.__bindgen_anon_1.ipv6_nh = fib.__bindgen_anon_4.ipv6_dst;
-            Ok(bpf_redirect_neigh(config.link, &raw mut next, size_of::<bpf_redir_neigh>() as i32, 0) as i32)
+            Ok(bpf_redirect_neigh(fib.ifindex, &raw mut next, size_of::<bpf_redir_neigh>() as i32, 0) as i32)
         }
     }
 

@@ -12,7 +12,7 @@ use skep_logic::{
 use crate::checked::{MALFORMED, arguments, code, verdict};
 use crate::maps::{NAT, SOURCES};
 use crate::nat::{Flows, Subject, enter, is_known, subject, translate};
-use crate::{Kernel, Skb, config, count, endpoint, refuse, remote};
+use crate::{Kernel, Skb, config, count, endpoint, is_of_stack, refuse, remote};
 
 /// Why a packet is refused: nothing is at its port.
 const NO_PORT: u16 = 0;
@@ -203,5 +203,5 @@ fn exceeds(skb: &Skb, dst: &Ip) -> Option<u16> {
 /// Whether what has an address is on this node: a pod, or the node itself.
 #[inline(always)]
 pub fn is_here(addr: &Ip) -> bool {
-    endpoint(addr).is_some() || Kernel::at_link().is_node_address(addr)
+    endpoint(addr).is_some() || is_of_stack(addr)
 }

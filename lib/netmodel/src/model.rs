@@ -27,6 +27,8 @@ pub struct Model {
     slice_service: BTreeMap<ObjectName, ObjectName>,
     specs: BTreeMap<PortName, Arc<ServiceSpec>>,
     health: BTreeMap<ObjectName, HealthCheck>,
+    /// Addresses of endpoints on this node, and in how many slices each is.
+    local: BTreeMap<IpAddr, usize>,
     /// By pod.
     host_ports: BTreeMap<ObjectName, HostPorts>,
 }
@@ -47,6 +49,8 @@ pub struct Outcome {
     pub changes: Vec<Change>,
     /// Services whose answer to load balancers changed, to what; `None` where nobody asks any more.
     pub health: Vec<(ObjectName, Option<HealthCheck>)>,
+    /// Addresses of endpoints that came to this node (`true`) or went.
+    pub local: Vec<(IpAddr, bool)>,
     /// Fields that could not be used.
     pub problems: Vec<Problem>,
 }
@@ -81,6 +85,7 @@ impl Model {
             slice_service: BTreeMap::new(),
             specs: BTreeMap::new(),
             health: BTreeMap::new(),
+            local: BTreeMap::new(),
             host_ports: BTreeMap::new(),
         }
     }
@@ -88,6 +93,11 @@ impl Model {
     /// Every service port that the node should hold, by name: the full view.
     pub fn specs(&self) -> impl Iterator<Item = &Arc<ServiceSpec>> {
         self.specs.values()
+    }
+
+    /// The addresses of endpoints on this node.
+    pub fn local(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.local.keys().copied()
     }
 
     /// A Service was added or changed.
@@ -116,21 +126,29 @@ impl Model {
         };
         let decoded = decode_slice(slice, &name, &self.node, &mut problems);
         let service = service_of(slice).map(|service| ObjectName::new(&name.namespace, service));
-        let mut touched: BTreeSet<ObjectName> = self.unlink_slice(&name).into_iter().collect();
+        let mut outcome = Outcome { problems, ..Outcome::default() };
+        // In this order, so that nothing changes for addresses that stay.
+        if service.is_some() {
+            self.come(&decoded, &mut outcome.local);
+        }
+        let former = self.unlink_slice(&name, &mut outcome.local);
+        let mut touched: BTreeSet<ObjectName> = former.into_iter().collect();
         if let Some(service) = service {
             self.slices.entry(service.clone()).or_default().insert(name.name.clone(), decoded);
             self.slice_service.insert(name, service.clone());
             touched.insert(service);
         }
-        let mut outcome = Outcome { problems, ..Outcome::default() };
         touched.iter().for_each(|service| outcome.extend(self.refresh(service)));
         outcome
     }
 
     /// An EndpointSlice is gone.
     pub fn remove_slice(&mut self, namespace: &str, name: &str) -> Outcome {
-        let service = self.unlink_slice(&ObjectName::new(namespace, name));
-        service.map(|service| self.refresh(&service)).unwrap_or_default()
+        let mut outcome = Outcome::default();
+        if let Some(service) = self.unlink_slice(&ObjectName::new(namespace, name), &mut outcome.local) {
+            outcome.extend(self.refresh(&service));
+        }
+        outcome
     }
 
     /// These are all Services there are, as after a watch that began anew.
@@ -184,15 +202,38 @@ impl Model {
         all
     }
 
-    fn unlink_slice(&mut self, name: &ObjectName) -> Option<ObjectName> {
+    fn unlink_slice(&mut self, name: &ObjectName, local: &mut Vec<(IpAddr, bool)>) -> Option<ObjectName> {
         let service = self.slice_service.remove(name)?;
         if let Some(slices) = self.slices.get_mut(&service) {
-            slices.remove(&name.name);
+            let former = slices.remove(&name.name);
             if slices.is_empty() {
                 self.slices.remove(&service);
             }
+            former.iter().for_each(|former| self.go(former, local));
         }
         Some(service)
+    }
+
+    fn come(&mut self, slice: &Slice, changes: &mut Vec<(IpAddr, bool)>) {
+        for address in slice.local() {
+            let slices = self.local.entry(address).or_default();
+            *slices += 1;
+            if *slices == 1 {
+                changes.push((address, true));
+            }
+        }
+    }
+
+    fn go(&mut self, slice: &Slice, changes: &mut Vec<(IpAddr, bool)>) {
+        for address in slice.local() {
+            let left = self.local.get(&address).map_or(0, |slices| slices - 1);
+            if left > 0 {
+                self.local.insert(address, left);
+            } else {
+                self.local.remove(&address);
+                changes.push((address, false));
+            }
+        }
     }
 
     /// Computes one Service's specs again, and says which of them differ.
@@ -212,7 +253,7 @@ impl Model {
             None => self.health.remove(service),
         };
         let health = if held == check { Vec::new() } else { vec![(service.clone(), check)] };
-        Outcome { changes, health, problems: Vec::new() }
+        Outcome { changes, health, ..Outcome::default() }
     }
 
     /// These are all specs of one owner: takes them over, and says which of them differ.
@@ -242,6 +283,7 @@ impl Outcome {
     pub fn extend(&mut self, other: Self) {
         self.changes.extend(other.changes);
         self.health.extend(other.health);
+        self.local.extend(other.local);
         self.problems.extend(other.problems);
     }
 }

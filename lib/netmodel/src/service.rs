@@ -1,5 +1,7 @@
 //! A Service, as far as a node translates it.
 
+use std::collections::BTreeMap;
+
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 
@@ -10,6 +12,8 @@ use crate::{ObjectName, PortName};
 
 /// Label by which a Service says that another proxy serves it.
 const SERVICE_PROXY_NAME: &str = "service.kubernetes.io/service-proxy-name";
+/// Label of what no proxy serves.
+const HEADLESS: &str = "service.kubernetes.io/headless";
 
 /// Annotation that says how flows from outside are spread over backends: `random`, which is the default, or `maglev`.
 const ALGORITHM: &str = "service.skep.io/lb-algorithm";
@@ -43,10 +47,15 @@ pub(crate) struct Port {
     pub(crate) external: Policy,
 }
 
+/// Whether labels of a Service or a slice say that it is not for this proxy.
+pub(crate) fn is_anothers(labels: &BTreeMap<String, String>) -> bool {
+    labels.contains_key(SERVICE_PROXY_NAME) || labels.contains_key(HEADLESS)
+}
+
 /// What a node translates: nothing for headless and `ExternalName` Services, and for those of another proxy.
 pub(crate) fn decode_service(service: &Service, name: &ObjectName, problems: &mut Vec<Problem>) -> Decoded {
     let Some(spec) = &service.spec else { return Decoded::default() };
-    let foreign = service.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(SERVICE_PROXY_NAME));
+    let foreign = service.metadata.labels.as_ref().is_some_and(is_anothers);
     if foreign || spec.type_.as_deref() == Some("ExternalName") {
         return Decoded::default();
     }

@@ -1,9 +1,13 @@
 //! An EndpointSlice, as far as a node balances over it.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 
 use crate::ObjectName;
 use crate::model::Problem;
+use crate::service::is_anothers;
 use crate::spec::{Backend, BackendState, Protocol};
 use crate::traffic::{NodeIdentity, Place};
 
@@ -14,6 +18,8 @@ const SERVICE_NAME: &str = "kubernetes.io/service-name";
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Slice {
     ports: Vec<SlicePort>,
+    /// Addresses of its endpoints that are on this node.
+    local: BTreeSet<IpAddr>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +30,11 @@ struct SlicePort {
 }
 
 impl Slice {
+    /// Addresses of its endpoints that are on this node.
+    pub(crate) fn local(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.local.iter().copied()
+    }
+
     /// Its backends for a port of the Service, which is matched by name.
     pub(crate) fn backends<'a>(
         &'a self,
@@ -38,6 +49,9 @@ impl Slice {
 /// The Service that a slice belongs to.
 pub(crate) fn service_of(slice: &EndpointSlice) -> Option<&str> {
     let labels = slice.metadata.labels.as_ref()?;
+    if is_anothers(labels) {
+        return None;
+    }
     labels.get(SERVICE_NAME).map(String::as_str).filter(|name| !name.is_empty())
 }
 
@@ -79,7 +93,8 @@ pub(crate) fn decode_slice(
         let backends = endpoints.iter().map(backend).collect();
         ports.push(SlicePort { name: port.name.clone().unwrap_or_default(), protocol, backends });
     }
-    Slice { ports }
+    let here = endpoints.iter().filter(|(_, _, place)| place.is_local());
+    Slice { local: here.map(|(_, address, _)| *address).collect(), ports }
 }
 
 /// Unknown counts as true for ready and serving, and as false for terminating.

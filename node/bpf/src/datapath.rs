@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::Flock;
 use skep_abi::{
-    ABI_VERSION, BACKENDS, Backend, CONFIG_DEBUG, Config, EP_EGRESS, EP_INGRESS, Ip, MAGLEV, MaglevRow, NAME_SERVICE,
-    Name, NameKey, OVERLAY_VNI,
+    ABI_VERSION, BACKENDS, Backend, CONFIG_DEBUG, CONFIG_FOREIGN, Config, EP_EGRESS, EP_INGRESS, Ip, MAGLEV, MaglevRow, NAME_SERVICE,
+    NODE_OWN, NODE_POD, Name, NameKey, OVERLAY_VNI,
 };
 use skep_datapath::{Full, Limits, Plan, Tables};
 use skep_netmodel::{Change, RemoteSpec, ServiceSpec};
@@ -173,14 +173,47 @@ impl Datapath {
         let inspector = self.inspect();
         let table = &inspector.maps.node_addresses;
         for &address in addresses {
-            table.put(&address.into(), &0)?;
+            table.put(&address.into(), &NODE_OWN)?;
         }
-        for (held, _) in table.dump()? {
-            if !addresses.contains(&held.into()) {
+        for (held, kind) in table.dump()? {
+            if kind == NODE_OWN && !addresses.contains(&held.into()) {
                 table.delete(&held)?;
             }
         }
         Ok(())
+    }
+
+    /// Addresses of pods on this node whose network is somebody else's: these came (`true`) or went.
+    ///
+    /// # Errors
+    /// A map cannot be written.
+    pub fn change_foreign_pods(&self, changes: &[(IpAddr, bool)]) -> Result<(), Error> {
+        let _one_at_a_time = self.state();
+        let inspector = self.inspect();
+        let table = &inspector.maps.node_addresses;
+        for &(address, here) in changes {
+            let key = address.into();
+            // Pods on the node's own network have its address.
+            match table.get(&key)? {
+                Some(NODE_OWN) => {}
+                _ if here => table.put(&key, &NODE_POD)?,
+                Some(_) => drop(table.delete(&key)?),
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// These are all of them.
+    ///
+    /// # Errors
+    /// A map cannot be written.
+    pub fn sync_foreign_pods(&self, addresses: &[IpAddr]) -> Result<(), Error> {
+        let held = self.inspect().maps.node_addresses.dump()?.into_iter();
+        let pods = held.filter(|(_, kind)| *kind != NODE_OWN).map(|(address, _)| IpAddr::from(address));
+        let stale = pods.filter(|address| !addresses.contains(address)).map(|address| (address, false));
+        let changes: Vec<(IpAddr, bool)> = addresses.iter().map(|&address| (address, true)).chain(stale).collect();
+        self.change_foreign_pods(&changes)
     }
 
     /// Switches the programs' debug lines on or off.
@@ -366,7 +399,7 @@ fn write_config(inspector: &Inspector, options: &Options, sites: &Sites) -> Resu
     }
     let config = Config {
         netns_cookie: netns_cookie()?,
-        flags: held.flags,
+        flags: held.flags & CONFIG_DEBUG | if options.foreign_pods { CONFIG_FOREIGN } else { 0 },
         abi: ABI_VERSION,
         node_port_min: *node_ports.start(),
         node_port_max: *node_ports.end(),

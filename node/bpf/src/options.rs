@@ -21,6 +21,8 @@ pub struct Options {
     pub masquerade: Masquerade,
     /// The node's address of each family, in whose place clients' packets go on to backends of other nodes.
     pub addresses: Vec<IpAddr>,
+    /// Whether pods' network is somebody else's: then Services alone are served, at sockets and at the link.
+    pub foreign_pods: bool,
     /// Node ports.
     pub node_ports: RangeInclusive<u16>,
     /// Sizes of maps that are created; an adopted map keeps its own, and most grow when they are full.
@@ -59,6 +61,7 @@ impl Options {
             overlay: None,
             masquerade: Masquerade::default(),
             addresses: Vec::new(),
+            foreign_pods: false,
             node_ports: 30_000..=32_767,
             sizes: Sizes::default(),
         }

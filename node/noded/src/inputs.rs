@@ -12,6 +12,8 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+/// The label selector that takes everything.
+pub(crate) const ALL: &str = "";
 /// As many events as are there are written at once, up to this many.
 const BATCH_MAX: usize = 512;
 /// After a refusal by the tables, until everything is offered again.
@@ -52,13 +54,15 @@ impl<I> Inputs<I> {
     }
 }
 
-/// All objects of a type. Watch errors are logged and tried again with a growing delay, by the stream itself.
-pub(crate) fn watch<K, I>(client: &Client, into: fn(Event<K>) -> I) -> BoxStream<'static, I>
+/// All objects of a type that a label selector takes. Watch errors are logged and tried again with a growing delay, by the stream itself.
+pub(crate) fn watch<K, I>(client: &Client, labels: &str, into: fn(Event<K>) -> I) -> BoxStream<'static, I>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
     I: Send + 'static,
 {
-    let events = watch_resource(Api::<K>::all(client.clone()), watcher::Config::default()).default_backoff();
+    let all = watcher::Config::default();
+    let config = if labels == ALL { all } else { all.labels(labels) };
+    let events = watch_resource(Api::<K>::all(client.clone()), config).default_backoff();
     let known = |event: watcher::Result<Event<K>>| {
         let event = event.inspect_err(|error| {
             tracing::warn!(kind = %K::kind(&()), error = error as &dyn std::error::Error, "watch begins anew");

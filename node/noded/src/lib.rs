@@ -12,13 +12,16 @@
 
 mod endpoints;
 mod health;
+mod healthz;
 mod host_ports;
 mod inputs;
+mod kube_proxy;
 mod lock;
 mod node;
 mod options;
 mod policy;
 mod preflight;
+mod proxy;
 mod range;
 mod routing;
 mod services;
@@ -37,7 +40,9 @@ use tokio_util::sync::CancellationToken;
 use self::lock::Lock;
 use self::node::Node;
 
+pub use kube_proxy::remove_kube_proxy;
 pub use options::Options;
+pub use proxy::{ProxyOptions, run_service_proxy};
 pub use skep_netmodel::RoutingMode;
 
 /// The label of a node's zone.
@@ -105,7 +110,8 @@ async fn serve(
     let network = node.network.clone().context("the network is not open")?;
     let tables = node.tables.clone().context("the datapath is not open")?;
     let policing = node.policing.clone().context("the datapath is not open")?;
-    let stale = tokio::spawn(stale::run(Arc::clone(&datapath), Arc::clone(&network), tables.gone(), stop.clone()));
+    let pods = stale::Namespaces::Own(Arc::clone(&network));
+    let stale = tokio::spawn(stale::run(Arc::clone(&datapath), pods, tables.gone(), stop.clone()));
     let ported = host_ports::follow(network.ported());
     let links = routing::Routing::new(options.clone(), datapath, network);
     let routing = tokio::spawn(links.run(client.clone(), stop.clone()));
@@ -115,7 +121,8 @@ async fn serve(
         zone: options.labels.get(ZONE).cloned(),
         addresses: options.known_addresses(),
     };
-    let services = tokio::spawn(services::run(client.clone(), identity, ported, tables, timing, stop.clone()));
+    let services =
+        tokio::spawn(services::run(client.clone(), identity, ported, tables, timing, Arc::default(), stop.clone()));
     let timing = Arc::clone(&node.policy_timing);
     let policy = tokio::spawn(policy::run(client.clone(), Arc::clone(&policing), timing, stop.clone()));
     let sweep = tokio::spawn(policy::sweep(policing, stop.clone()));

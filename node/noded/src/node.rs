@@ -87,11 +87,11 @@ impl Node {
         self.network = Some(Arc::clone(&network));
         self.socket = Some(Socket::serve(
             &self.options.socket(),
-            Arc::clone(&network),
+            Some(Arc::clone(&network)),
             InspectService::new(
                 &self.options.name,
                 &datapath,
-                &network,
+                Some(&network),
                 [Arc::clone(&self.programming), Arc::clone(&self.policy_timing)],
                 &[tables, links, policing],
             ),

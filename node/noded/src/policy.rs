@@ -15,7 +15,7 @@ use skep_telemetry::{Family, Histogram, Labels, Registry};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::table::Policing;
-use crate::inputs::{Inputs, watch};
+use crate::inputs::{ALL, Inputs, watch};
 
 /// Between two rounds of collecting flows, and how many are looked at in one.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
@@ -37,7 +37,8 @@ pub(crate) enum Input {
 /// Watches and writes until `stop`. Before all watches have shown everything once, only pods that are new to this node are written:
 /// what a daemon before this one wrote stays in force.
 pub(crate) async fn run(client: Client, policing: Arc<Policing>, timing: Arc<Timing>, stop: CancellationToken) {
-    let watches = [watch(&client, Input::Pod), watch(&client, Input::Namespace), watch(&client, Input::Policy)];
+    let watches =
+        [watch(&client, ALL, Input::Pod), watch(&client, ALL, Input::Namespace), watch(&client, ALL, Input::Policy)];
     let mut inputs = Inputs::new(watches);
     while let Some(batch) = inputs.next(&stop).await {
         let arrived = Instant::now();

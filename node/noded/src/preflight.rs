@@ -13,15 +13,23 @@ const PROGRAM_DIRS: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin
 /// # Errors
 /// The first thing that is missing.
 pub(crate) fn check() -> Result<Cgroups> {
-    ensure!(nix::unistd::geteuid().is_root(), "a node needs root: run this with sudo");
-    let release = nix::sys::utsname::uname().context("ask for the kernel's version")?;
-    check_kernel(&release.release().to_string_lossy())?;
+    check_kernel_and_user()?;
     let cgroups = Cgroups::detect()?;
-    check_bpffs()?;
     for program in PROGRAMS {
         ensure!(is_installed(program), "{program} is not installed: apt-get install containerd runc");
     }
     Ok(cgroups)
+}
+
+/// What the datapath alone needs.
+///
+/// # Errors
+/// The first thing that is missing.
+pub(crate) fn check_kernel_and_user() -> Result<()> {
+    ensure!(nix::unistd::geteuid().is_root(), "a node needs root: run this with sudo");
+    let release = nix::sys::utsname::uname().context("ask for the kernel's version")?;
+    check_kernel(&release.release().to_string_lossy())?;
+    check_bpffs()
 }
 
 fn check_kernel(release: &str) -> Result<()> {
@@ -48,7 +56,8 @@ fn check_bpffs() -> Result<()> {
     Ok(())
 }
 
-fn is_installed(program: &str) -> bool {
+/// Whether a program is on the path, or where programs usually are.
+pub(crate) fn is_installed(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let dirs = std::env::split_paths(&path).chain(PROGRAM_DIRS.iter().map(Into::into));
     dirs.into_iter().any(|dir| dir.join(program).is_file())

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::view::{Input, Step, View};
 use crate::health::HealthPorts;
+use crate::healthz::Freshness;
 use crate::inputs::{Inputs, watch};
 
 /// Where services are written: the datapath.
@@ -25,6 +26,9 @@ pub(crate) trait Tables: Send + Sync + 'static {
     /// Nothing or a part was written; a [`Step::Full`] later mends it.
     fn carry_out(&self, step: &Step) -> Result<usize>;
 }
+
+/// Services of another proxy, and those that none serves, are not even asked for.
+const OURS: &str = "!service.kubernetes.io/service-proxy-name,!service.kubernetes.io/headless";
 
 static PROGRAMMING: LazyLock<Family<Labels, Histogram>> = LazyLock::new(|| {
     let help = "From the change of an endpoint to the write to the kernel";
@@ -43,11 +47,13 @@ pub(crate) async fn run<T: Tables>(
     host_ports: BoxStream<'static, Input>,
     tables: Arc<T>,
     timing: Arc<Timing>,
+    health: Arc<Freshness>,
     stop: CancellationToken,
 ) {
-    let mut inputs = Inputs::new([watch(&client, Input::Service), watch(&client, Input::Slice), host_ports]);
+    let mut inputs =
+        Inputs::new([watch(&client, OURS, Input::Service), watch(&client, OURS, Input::Slice), host_ports]);
     let mut view = View::new(identity);
-    let mut health = HealthPorts::default();
+    let mut ports = HealthPorts::default();
     while let Some(batch) = inputs.next(&stop).await {
         let arrived = Instant::now();
         for input in batch {
@@ -59,10 +65,14 @@ pub(crate) async fn run<T: Tables>(
             tracing::error!(error = format!("{error:#}"), "services are not written; all are offered again");
             view.distrust();
             inputs.refused();
+            health.stale();
         }
         // A node is not asked for what its tables do not hold yet.
         if !inputs.waits() {
-            view.health().iter().for_each(|(service, check)| health.set(service, *check));
+            view.health().iter().for_each(|(service, check)| ports.set(service, *check));
+            if view.is_complete() {
+                health.fresh();
+            }
         }
     }
 }
@@ -72,10 +82,10 @@ async fn write<T: Tables>(view: &mut View, tables: &Arc<T>, timing: &Timing, arr
         tracing::warn!(%problem, "left out");
     }
     let Some(step) = view.step() else { return Ok(()) };
-    let (tables, full) = (Arc::clone(tables), matches!(step, Step::Full(_)));
+    let (tables, full) = (Arc::clone(tables), matches!(step, Step::Full { .. }));
     let count = match &step {
-        Step::Full(specs) => specs.len(),
-        Step::Changes(changes) => changes.len(),
+        Step::Full { specs, .. } => specs.len(),
+        Step::Changes { changes, .. } => changes.len(),
     };
     let operations = tokio::task::spawn_blocking(move || tables.carry_out(&step)).await??;
     let labels = Labels::new();

@@ -28,11 +28,15 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    /// Listens on `path`, in place of a socket that a dead daemon left there. Only root may connect.
+    /// Listens on `path`, for the plugin of `network` as well, in place of a socket that a dead daemon left there. Only root may connect.
     ///
     /// # Errors
     /// The directory is not writable, or the path too long for a socket.
-    pub(crate) fn serve(path: &Path, network: Arc<Network>, inspect: InspectServer<InspectService>) -> Result<Self> {
+    pub(crate) fn serve(
+        path: &Path,
+        network: Option<Arc<Network>>,
+        inspect: InspectServer<InspectService>,
+    ) -> Result<Self> {
         if let Some(dir) = path.parent() {
             fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
         }
@@ -43,7 +47,7 @@ impl Socket {
             .with_context(|| format!("restrict {}", path.display()))?;
         let shutdown = CancellationToken::new();
         let server = Server::builder()
-            .add_service(CniService::new(network))
+            .add_optional_service(network.map(CniService::new))
             .add_service(inspect)
             .serve_with_incoming_shutdown(UnixListenerStream::new(listener), shutdown.clone().cancelled_owned());
         Ok(Socket { path: path.to_owned(), shutdown, server: tokio::spawn(server) })

@@ -17,11 +17,18 @@ pub(crate) struct KernelTables {
     /// What they were last told to hold, once all of it is known.
     desired: Mutex<Option<BTreeMap<PortName, Arc<ServiceSpec>>>>,
     gone: Arc<Notify>,
+    /// Whether pods' network is somebody else's: the datapath then learns from slices which backends are here.
+    foreign_pods: bool,
 }
 
 impl KernelTables {
     pub(crate) fn new(datapath: Arc<Datapath>) -> Self {
-        KernelTables { datapath, desired: Mutex::default(), gone: Arc::default() }
+        KernelTables { datapath, desired: Mutex::default(), gone: Arc::default(), foreign_pods: false }
+    }
+
+    /// Beside a pod network of others.
+    pub(crate) fn beside(datapath: Arc<Datapath>) -> Self {
+        KernelTables { foreign_pods: true, ..KernelTables::new(datapath) }
     }
 }
 
@@ -36,11 +43,17 @@ impl Tables for KernelTables {
     fn carry_out(&self, step: &Step) -> Result<usize> {
         let mut desired = self.desired.lock().unwrap_or_else(PoisonError::into_inner);
         let applied = match step {
-            Step::Full(specs) => {
+            Step::Full { specs, local } => {
+                if self.foreign_pods {
+                    self.datapath.sync_foreign_pods(local)?;
+                }
                 *desired = Some(specs.iter().map(|spec| (spec.name.clone(), Arc::clone(spec))).collect());
                 self.datapath.sync_services(specs.iter().map(AsRef::as_ref))?
             }
-            Step::Changes(changes) => {
+            Step::Changes { changes, local } => {
+                if self.foreign_pods {
+                    self.datapath.change_foreign_pods(local)?;
+                }
                 for change in changes {
                     let held = desired.get_or_insert_default();
                     match change {

@@ -23,7 +23,7 @@ pub struct InspectService {
     node: String,
     /// Weak, so that a client that stays connected does not keep a node's datapath open.
     datapath: Weak<Datapath>,
-    network: Weak<Network>,
+    network: Option<Weak<Network>>,
     programming: Arc<Timing>,
     policy: Arc<Timing>,
     verifiers: Vec<Weak<dyn Verify>>,
@@ -37,18 +37,18 @@ impl std::fmt::Debug for InspectService {
 }
 
 impl InspectService {
-    /// The service that shows `datapath` and the routes of `network`. The timings are what the node's service and policy loops observe,
+    /// The service that shows `datapath` and the routes of `network`, where the pods' network is the node's own. The timings are what the node's service and policy loops observe,
     /// the verifiers whoever keeps a table.
     #[must_use]
     pub fn new(
         node: &str,
         datapath: &Arc<Datapath>,
-        network: &Arc<Network>,
+        network: Option<&Arc<Network>>,
         [programming, policy]: [Arc<Timing>; 2],
         verifiers: &[Arc<dyn Verify>],
     ) -> InspectServer<InspectService> {
         let verifiers = verifiers.iter().map(Arc::downgrade).collect();
-        let (datapath, network) = (Arc::downgrade(datapath), Arc::downgrade(network));
+        let (datapath, network) = (Arc::downgrade(datapath), network.map(Arc::downgrade));
         let (node, started) = (node.to_owned(), Instant::now());
         InspectServer::new(InspectService { node, datapath, network, programming, policy, verifiers, started })
     }
@@ -105,7 +105,10 @@ impl Inspect for InspectService {
     }
 
     async fn list_routes(&self, _: Request<v1::ListRoutesRequest>) -> Result<Response<v1::ListRoutesReply>, Status> {
-        let network = self.network.upgrade().ok_or_else(|| Status::unavailable("the node is stopping"))?;
+        let Some(network) = &self.network else {
+            return Err(Status::unimplemented("pods' network is not this daemon's: see `ip route list`"));
+        };
+        let network = network.upgrade().ok_or_else(|| Status::unavailable("the node is stopping"))?;
         let held = network.routes().await.map_err(|error| Status::internal(format!("list routes: {error}")))?;
         let routes = self.read(|kernel| read::routes(kernel, held)).await?;
         Ok(Response::new(v1::ListRoutesReply { routes }))

@@ -23,6 +23,11 @@ pub const WITHIN: Duration = Duration::from_secs(60);
 /// One cluster at a time: nodes are namespaces of one machine with few cores.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
+/// Waits for its turn among the tests that start clusters.
+pub fn turn() -> MutexGuard<'static, ()> {
+    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// A cluster for one test. It goes when the test ends, however it ends.
 pub struct TestCluster {
     /// The cluster.
@@ -51,7 +56,7 @@ impl TestCluster {
     /// # Errors
     /// The binaries are not named in the environment (`./x test` does it), or the cluster does not start.
     pub fn start(name: &str) -> Result<TestCluster> {
-        let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = turn();
         let parts = parts()?;
         let state = State { name: name.to_owned(), skep: parts.skep.clone() };
         let cluster = Cluster::start(name, &parts, ([127, 0, 0, 1], 0).into())?;
@@ -114,7 +119,7 @@ impl TestFleet {
     /// # Errors
     /// As for [`TestCluster::start`].
     pub fn start(name: &str, options: fleet::Options) -> Result<TestFleet> {
-        let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = turn();
         let fleet = Fleet::start(name, &parts()?, options)?;
         Ok(TestFleet { fleet, _turn: turn })
     }
@@ -154,6 +159,14 @@ pub fn skep() -> Result<PathBuf> {
     path("SKEP_BIN")
 }
 
+/// The kubectl that the tests run.
+///
+/// # Errors
+/// It is not named in the environment.
+pub fn kubectl() -> Result<PathBuf> {
+    path("SKEP_KUBECTL")
+}
+
 fn path(name: &str) -> Result<PathBuf> {
     std::env::var_os(name).map(PathBuf::from).with_context(|| format!("{name} is not set: run ./x test"))
 }
@@ -165,5 +178,5 @@ fn parts() -> Result<Parts> {
     }
     images.retain(|path| path.extension().is_some_and(|extension| extension == "tar"));
     images.sort();
-    Ok(Parts { skep: skep()?, kubectl: path("SKEP_KUBECTL")?, images })
+    Ok(Parts { skep: skep()?, kubectl: kubectl()?, images })
 }

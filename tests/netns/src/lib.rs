@@ -16,12 +16,14 @@
 //!                       outside 192.168.77.1  ──┘
 //! ```
 
+mod churn;
 mod cluster;
 mod probe;
 mod server;
 mod service;
 mod world;
 
+pub use churn::{Churn, Churned};
 pub use cluster::{
     Cluster, Member, MemberPod, OUTSIDE, OUTSIDE_V6, Setup, ask, call, call_at, datagrams, datagrams_at, moved,
 };

@@ -6,8 +6,8 @@
 
 use aya_ebpf::{macros::classifier, programs::TcContext};
 use skep_abi::{Be16, Metric, PROTO_UDP, TUNNEL_PORT};
-use skep_logic::{Frame, Malformed, Packet as _, Tables as _};
-use skep_programs::{Kernel, NEXT, Skb, endpoint, masquerade, refuse, remote, reverse};
+use skep_logic::{Frame, Malformed, Packet as _};
+use skep_programs::{NEXT, Skb, endpoint, is_of_stack, masquerade, refuse, remote, reverse};
 
 #[classifier]
 pub fn host_egress(ctx: TcContext) -> i32 {
@@ -21,7 +21,7 @@ fn translate(skb: &Skb) -> Result<i32, Malformed> {
     if endpoint(&frame.ip.src).is_some() {
         return if remote(&frame.ip.dst).is_none() { masquerade(skb, frame) } else { Ok(NEXT) };
     }
-    if Kernel::at_link().is_node_address(&frame.ip.src) && !is_tunnel(skb, frame) {
+    if is_of_stack(&frame.ip.src) && !is_tunnel(skb, frame) {
         reverse(skb, frame)?;
     }
     Ok(NEXT)

@@ -102,7 +102,9 @@ fn headless_external_and_foreign_services_have_no_tables() {
     foreign.metadata.labels = Some(labels.into());
     let headless = service(json!({"clusterIP": "None", "clusterIPs": ["None"], "ports": [{"port": 80}]}));
     let external = service(json!({"type": "ExternalName", "externalName": "a.example", "ports": [{"port": 80}]}));
-    for object in [foreign, headless, external] {
+    let mut labelled = web();
+    labelled.metadata.labels = Some([("service.kubernetes.io/headless".to_owned(), String::new())].into());
+    for object in [foreign, headless, labelled, external] {
         let mut model = Model::new(node());
         assert_eq!(text(&model.upsert_service(&object)), Vec::<String>::new());
         model.upsert_service(&web());
@@ -365,4 +367,26 @@ fn host_ports_that_cannot_be_are_named() {
             "Pod a/b: host ports[1].protocol: unusable value \"sctp\"",
         ]
     );
+}
+
+#[test]
+fn addresses_on_this_node_are_told_once() {
+    let local = |outcome: &Outcome| outcome.local.clone();
+    let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+    let here = |addresses: &[&str]| {
+        let endpoints: Vec<Value> =
+            addresses.iter().map(|address| json!({"addresses": [address], "nodeName": "here"})).collect();
+        json!(endpoints)
+    };
+    let mut model = Model::new(node());
+    let (five, six) = (ip("10.42.0.5"), ip("10.42.0.6"));
+    assert_eq!(local(&model.upsert_slice(&slice("web-1", "web", here(&["10.42.0.5"])))), [(five, true)]);
+    assert_eq!(local(&model.upsert_slice(&slice("web-2", "web", here(&["10.42.0.5"])))), []);
+    let moved = model.upsert_slice(&slice("web-1", "web", here(&["10.42.0.5", "10.42.0.6"])));
+    assert_eq!(local(&moved), [(six, true)], "the one that stays is not told again");
+    assert_eq!(model.local().collect::<Vec<_>>(), [five, six]);
+    assert_eq!(local(&model.remove_slice("shop", "web-1")), [(six, false)], "the other is in the second slice");
+    let elsewhere = json!([{"addresses": ["10.42.0.5"], "nodeName": "there"}]);
+    assert_eq!(local(&model.upsert_slice(&slice("web-2", "web", elsewhere))), [(five, false)]);
+    assert_eq!(model.local().count(), 0);
 }

@@ -1,6 +1,7 @@
 //! What the watches have shown so far, and what of it is still to be written.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,9 +28,19 @@ pub(crate) enum Input {
 /// What is to be written now.
 pub(crate) enum Step {
     /// All there is: what else the kernel holds is stale.
-    Full(Vec<Arc<ServiceSpec>>),
+    Full {
+        /// Services' ports.
+        specs: Vec<Arc<ServiceSpec>>,
+        /// Addresses of endpoints on this node.
+        local: Vec<IpAddr>,
+    },
     /// What changed since the last step.
-    Changes(Vec<Change>),
+    Changes {
+        /// Services' ports.
+        changes: Vec<Change>,
+        /// Addresses of endpoints that came to this node (`true`) or went.
+        local: Vec<(IpAddr, bool)>,
+    },
 }
 
 /// The state of all watches. Total: any order of events is taken.
@@ -42,6 +53,7 @@ pub(crate) struct View {
     /// The kernel holds what `pending` does not.
     trusted: bool,
     pending: Vec<Change>,
+    pending_local: Vec<(IpAddr, bool)>,
     problems: Vec<Problem>,
     health: Vec<(ObjectName, Option<HealthCheck>)>,
     /// By slice: the time of the newest change that is not written yet, and of the last one that is.
@@ -64,6 +76,7 @@ impl View {
             ported: false,
             trusted: false,
             pending: Vec::new(),
+            pending_local: Vec::new(),
             problems: Vec::new(),
             health: Vec::new(),
             triggers: HashMap::new(),
@@ -81,6 +94,7 @@ impl View {
             }
         };
         self.pending.extend(outcome.changes);
+        self.pending_local.extend(outcome.local);
         self.problems.extend(outcome.problems);
         self.health.extend(outcome.health);
     }
@@ -135,12 +149,13 @@ impl View {
         if !self.is_complete() {
             return None;
         }
-        let changes = std::mem::take(&mut self.pending);
+        let (changes, local) = (std::mem::take(&mut self.pending), std::mem::take(&mut self.pending_local));
         if !self.trusted {
             self.trusted = true;
-            return Some(Step::Full(self.model.specs().cloned().collect()));
+            let specs = self.model.specs().cloned().collect();
+            return Some(Step::Full { specs, local: self.model.local().collect() });
         }
-        (!changes.is_empty()).then_some(Step::Changes(changes))
+        (!changes.is_empty() || !local.is_empty()).then_some(Step::Changes { changes, local })
     }
 
     /// A write failed, and what it held is no longer pending: only the whole can mend it.
@@ -158,7 +173,8 @@ impl View {
         if self.is_complete() { std::mem::take(&mut self.health) } else { Vec::new() }
     }
 
-    fn is_complete(&self) -> bool {
+    /// Whether everything has been shown once.
+    pub(crate) fn is_complete(&self) -> bool {
         self.services.is_complete() && self.slices.is_complete() && self.ported
     }
 
@@ -215,7 +231,7 @@ mod tests {
         view.take(Input::Slice(Event::InitApply(slice("web", "10.42.0.5", ""))));
         assert!(view.step().is_none());
         view.take(Input::Slice(Event::InitDone));
-        let Some(Step::Full(specs)) = view.step() else { panic!("the first step is of the whole") };
+        let Some(Step::Full { specs, .. }) = view.step() else { panic!("the first step is of the whole") };
         assert_eq!((specs.len(), specs[0].backends.len()), (1, 1));
         assert!(view.step().is_none());
     }
@@ -232,7 +248,7 @@ mod tests {
             skep_netmodel::HostPort { host_ip: None, host_port: 8080, container_port: 80, protocol: "tcp".to_owned() };
         let pod = HostPorts { pod: vec![[10, 42, 0, 5].into()], ports: vec![ports] };
         view.take(Input::HostPorts(BTreeMap::from([(ObjectName::new("a", "p"), pod)])));
-        let Some(Step::Full(specs)) = view.step() else { panic!("the first step is of the whole") };
+        let Some(Step::Full { specs, .. }) = view.step() else { panic!("the first step is of the whole") };
         assert_eq!(specs[0].name.to_string(), "a/pod/p:8080-tcp");
     }
 
@@ -242,17 +258,17 @@ mod tests {
         listed(&mut view);
         view.take(Input::Slice(Event::Init));
         view.take(Input::Slice(Event::InitDone));
-        assert!(matches!(view.step(), Some(Step::Full(_))));
+        assert!(matches!(view.step(), Some(Step::Full { .. })));
         let now = Timestamp::now().to_string();
         view.take(Input::Slice(Event::Apply(slice("web", "10.42.0.5", &now))));
-        let Some(Step::Changes(changes)) = view.step() else { panic!("a change is a change") };
+        let Some(Step::Changes { changes, .. }) = view.step() else { panic!("a change is a change") };
         assert_eq!(changes.len(), 1);
         assert_eq!(view.written().len(), 1);
         view.take(Input::Slice(Event::Apply(slice("web", "10.42.0.6", &now))));
         view.step().unwrap();
         assert_eq!(view.written().len(), 0, "the same moment counts once");
         view.distrust();
-        assert!(matches!(view.step(), Some(Step::Full(_))));
+        assert!(matches!(view.step(), Some(Step::Full { .. })));
     }
 
     #[test]
@@ -265,7 +281,7 @@ mod tests {
         view.take(Input::Service(Event::Init));
         assert!(view.step().is_none(), "an unfinished list changes nothing");
         view.take(Input::Service(Event::InitDone));
-        let Some(Step::Changes(changes)) = view.step() else { panic!("a removal is a change") };
+        let Some(Step::Changes { changes, .. }) = view.step() else { panic!("a removal is a change") };
         assert!(matches!(changes.as_slice(), [Change::Remove(_)]));
     }
 }

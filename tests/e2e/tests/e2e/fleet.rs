@@ -12,7 +12,7 @@ use skep_testkit::wait_until;
 use tempfile::NamedTempFile;
 
 /// A pod of the test server on a node, in the Service `echo`.
-fn echo(name: &str, node: &str, more: &str) -> String {
+pub(crate) fn echo(name: &str, node: &str, more: &str) -> String {
     format!(
         "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, labels: {{app: echo}}}}\nspec:\n  \
          terminationGracePeriodSeconds: 1\n  nodeSelector: {{kubernetes.io/hostname: {node}}}\n  {more}\n  containers:\n  \
@@ -49,7 +49,7 @@ fn pod_ip(test: &TestFleet, pod: &str) -> Result<String> {
     test.fleet.kubectl(&["get", "pod", pod, "-o", "jsonpath={.status.podIP}"])
 }
 
-fn wait_ready(test: &TestFleet, pods: &[&str]) -> Result<()> {
+pub(crate) fn wait_ready(test: &TestFleet, pods: &[&str]) -> Result<()> {
     for pod in pods {
         let ready = ["pod", pod, "-o", "jsonpath={.status.conditions[?(@.type=='Ready')].status}"];
         test.wait_for(&ready, |ready| ready == "True")?;
@@ -265,7 +265,6 @@ fn pods_reach_each_other_through_a_tunnel_unless_policy_forbids() -> Result<()> 
     says("ask-v6", "echo-two")
 }
 
-/// Services: should be able to create a functioning NodePort service.
 /// HostPort validates that there is no conflict between pods with same hostPort but different hostIP and protocol [LinuxOnly].
 /// SchedulerPredicates [Serial] validates that there exists conflict between pods with same hostPort and protocol but one using 0.0.0.0
 /// hostIP.

@@ -10,7 +10,9 @@ mod faults;
 mod fleet;
 mod inspect;
 mod kinds;
+mod proxy;
 mod schema;
+mod services;
 mod streams;
 
 use std::time::Duration;

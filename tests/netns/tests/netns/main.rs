@@ -1,6 +1,7 @@
 //! The datapath under real sockets.
 #![allow(clippy::unwrap_used)]
 
+mod churn;
 mod fragments;
 mod fuzz;
 mod host_port;
@@ -18,3 +19,4 @@ mod routing;
 mod sockets;
 mod sockets_v6;
 mod survival;
+mod upstream;
