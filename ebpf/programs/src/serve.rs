@@ -6,7 +6,7 @@ use skep_abi::{
     SVC_EXTERNAL, SVC_NODE_PORT, SVC_SOURCES, Source, Svc, SvcKey,
 };
 use skep_logic::{
-    Drawn, Frame, Last, Malformed, Opened, Part, Picked, Tables as _, find, flow_hash, forget, is_service_address, pick,
+    Drawn, Frame, Last, Malformed, Opened, Part, Picked, find, flow_hash, forget, is_service_address, pick,
 };
 
 use crate::checked::{MALFORMED, arguments, code, verdict};

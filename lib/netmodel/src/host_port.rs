@@ -90,6 +90,7 @@ pub(crate) fn specs_of(
                 affinity_timeout_s: 0,
                 elsewhere: false,
                 sources: Vec::new(),
+                maglev: false,
             };
             specs.insert(name, spec);
         }

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::Flock;
 use skep_abi::{
-    ABI_VERSION, BACKENDS, Backend, CONFIG_DEBUG, CONFIG_FOREIGN, Config, EP_EGRESS, EP_INGRESS, Ip, MAGLEV, MaglevRow, NAME_SERVICE,
-    NODE_OWN, NODE_POD, Name, NameKey, OVERLAY_VNI,
+    ABI_VERSION, BACKENDS, Backend, CONFIG_DEBUG, CONFIG_FOREIGN, Config, EP_EGRESS, EP_INGRESS, Ip, MAGLEV, MaglevRow,
+    NAME_SERVICE, NODE_OWN, NODE_POD, Name, NameKey, OVERLAY_VNI,
 };
 use skep_datapath::{Full, Limits, Plan, Tables};
 use skep_netmodel::{Change, RemoteSpec, ServiceSpec};

@@ -47,20 +47,24 @@ pub struct Attachment {
     pub port_mappings: Vec<PortMapping>,
 }
 
-/// A port of the node that leads to a pod: CNI's `portMappings`, Kubernetes' `hostPort`.
+/// A port of the node that leads to a pod: CNI's `portMappings`, Kubernetes' `hostPort`. containerd writes the names of its fields with
+/// capitals.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PortMapping {
     /// The node's port.
+    #[serde(alias = "HostPort")]
     pub host_port: u16,
     /// The pod's.
+    #[serde(alias = "ContainerPort")]
     pub container_port: u16,
     /// `tcp`, `udp` or `sctp`.
-    #[serde(default = "tcp")]
+    #[serde(alias = "Protocol", default = "tcp")]
     pub protocol: String,
     /// The one address of the node that has the port; all where there is none.
     #[serde(
         rename = "hostIP",
+        alias = "HostIP",
         default,
         deserialize_with = "address_or_empty",
         skip_serializing_if = "Option::is_none"

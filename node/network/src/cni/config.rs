@@ -66,12 +66,13 @@ mod tests {
     #[test]
     fn what_runtimes_send() {
         let text = br#"{"cniVersion":"1.0.0","name":"skep","type":"skep-cni","socket":"/s",
-            "runtimeConfig":{"portMappings":[{"hostPort":8080,"containerPort":80,"protocol":"udp","hostIP":""}]},
+            "runtimeConfig":{"portMappings":[{"hostPort":8080,"containerPort":80,"protocol":"udp","hostIP":""},
+                {"HostPort":8080,"ContainerPort":80,"Protocol":"udp","HostIP":""}]},
             "cni.dev/valid-attachments":[{"containerID":"a","ifname":"eth0"}]}"#;
         let config = Config::decode(text).unwrap();
         assert_eq!(config.valid_attachments.unwrap()[0].container_id, "a");
         let mapping = PortMapping { host_port: 8080, container_port: 80, protocol: "udp".to_owned(), host_ip: None };
-        assert_eq!(config.runtime_config.port_mappings, [mapping]);
+        assert_eq!(config.runtime_config.port_mappings, [mapping.clone(), mapping], "with and without capitals");
     }
 
     #[test]

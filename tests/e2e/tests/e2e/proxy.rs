@@ -51,7 +51,8 @@ impl Stock {
         for (netns, address) in [(&node, NODE_IP), (&client, CLIENT_IP), (&other, OTHER_IP)] {
             plug(&switch, "br0", netns, &format!("{address}/24"))?;
         }
-        // The pods' network as a bridge plugin makes it.
+        // The pods' network as a bridge plugin makes it, which others know the way to.
+        other.ip(&["route", "add", "10.244.0.0/24", "via", NODE_IP])?;
         node.ip(&["link", "add", "cni0", "type", "bridge"])?;
         node.ip(&["addr", "add", "10.244.0.1/24", "dev", "cni0"])?;
         node.ip(&["link", "set", "cni0", "up"])?;

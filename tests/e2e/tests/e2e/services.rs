@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
+use serde_json::json;
 use skep_e2e::{TestFleet, WITHIN};
 use skep_testkit::fleet::Options;
 use skep_testkit::wait_until;
@@ -162,16 +163,14 @@ fn one_port_serves_two_protocols(test: &TestFleet) -> Result<()> {
     test.apply(&pod("both", NODES[1], "both", ""))?;
     wait_ready(test, &["both"])?;
     let ports = |protocols: &[&str]| {
-        let port = |protocol: &&str| {
-            format!("{{name: p{}, port: 80, targetPort: 8080, protocol: {protocol}}}", protocol.to_lowercase())
-        };
-        let ports: Vec<String> = protocols.iter().map(port).collect();
-        ports.join(", ")
+        let port = |protocol: &&str| json!({"name": protocol.to_lowercase(), "port": 80, "targetPort": 8080, "protocol": protocol});
+        json!(protocols.iter().map(port).collect::<Vec<_>>())
     };
-    test.apply(&service("both", &format!("{{selector: {{app: both}}, ports: [{}]}}", ports(&["TCP", "UDP"]))))?;
+    let both = json!({"selector": {"app": "both"}, "ports": ports(&["TCP", "UDP"])});
+    test.apply(&service("both", &both.to_string()))?;
     // A list as a whole: kubectl's apply tells the ports of a Service apart by their numbers alone.
     let keep = |protocol: &str| {
-        let patch = format!("{{spec: {{ports: [{}]}}}}", ports(&[protocol]));
+        let patch = json!({"spec": {"ports": ports(&[protocol])}}).to_string();
         test.fleet.kubectl(&["patch", "service", "both", "--type=merge", "-p", &patch]).map(drop)
     };
     let vip = get(test, "service both", "{.spec.clusterIP}")?;
@@ -207,11 +206,11 @@ fn clients_stay_with_their_pod(test: &TestFleet) -> Result<()> {
     let asked = |ask: &str| -> Result<BTreeSet<String>> {
         let answers =
             script(test, NODES[0], Some("net-one"), &format!("for i in {{1..{TIMES}}}; do {ask} && echo; done"))?;
-        Ok(answers.lines().map(str::to_owned).collect())
+        Ok(answers.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect())
     };
     for ask in [over_http(&vip, 80), over_http(&own, port)] {
         for (affinity, sticks) in [("ClientIP", true), ("None", false), ("ClientIP", true)] {
-            let patch = format!("{{\"spec\": {{\"sessionAffinity\": \"{affinity}\"}}}}");
+            let patch = json!({"spec": {"sessionAffinity": affinity}}).to_string();
             test.fleet.kubectl(&["patch", "service", "sticky", "-p", &patch])?;
             let mut last = BTreeSet::new();
             wait_until(&format!("affinity {affinity}"), WITHIN, || {
