@@ -3,9 +3,13 @@
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, UdpSocket};
 use std::os::fd::AsRawFd as _;
+use std::time::{Duration, Instant};
 
 use skep_netmodel::RoutingMode::{self, Native, Vxlan};
 use skep_netns::{Cluster, Setup, ask, call, datagrams};
+
+/// Routers may be slow to send what they owe, and the first of it may be lost while neighbours look for each other.
+const WITHIN: Duration = Duration::from_secs(30);
 
 fn cluster(routing: RoutingMode) -> Cluster {
     Cluster::new(&Setup { routing, ..Setup::default() })
@@ -87,7 +91,8 @@ fn path_mtu(socket: &UdpSocket, to: IpAddr) -> i32 {
 /// Sends what is too large until the socket learns of it.
 fn learns(cluster: &Cluster, to: IpAddr, payload: usize, expected: i32) {
     let socket = unfragmented(cluster, to);
-    for _ in 0..100 {
+    let deadline = Instant::now() + WITHIN;
+    while Instant::now() < deadline {
         let _ = socket.send(&vec![b'x'; payload]);
         if path_mtu(&socket, to) == expected {
             let error = socket.send(&vec![b'x'; payload]).unwrap_err();
@@ -96,7 +101,7 @@ fn learns(cluster: &Cluster, to: IpAddr, payload: usize, expected: i32) {
             assert!((0..10).any(|_| ask(&socket).is_ok()), "what fits does not arrive");
             return;
         }
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(20));
     }
     panic!("towards {to} the socket believes in {}, not {expected}", path_mtu(&socket, to));
 }
