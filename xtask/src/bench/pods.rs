@@ -1,5 +1,5 @@
 //! From pod to pod, on one node and across nodes: plain veths with routes, a bridge with iptables, and Skep with routes and with a
-//! tunnel, round by round in one run; then Skep again with many policies on its pods.
+//! tunnel, and with many policies on its pods, round by round in one run.
 
 mod cluster;
 mod peers;
@@ -19,9 +19,9 @@ use crate::build::Profile;
 use crate::shell::say;
 use crate::{image, up};
 
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 7;
 const FOR_MS: u64 = 600;
-/// How many policies the second half has.
+/// How many policies there are where there are any.
 const POLICIES: usize = 1000;
 /// How many pods and policies are known when the delay of a change of policy is measured.
 const KNOWN: [&str; 2] = ["10000", "1000"];
@@ -36,8 +36,14 @@ const KINDS: [(&str, &str, &str, f64); 4] = [
     ("udp", "udp_datagrams", "1/s", 1.0),
 ];
 
-/// What all others are held against.
-const BASE: &str = "plain-veth";
+/// One that is measured.
+struct Subject<'a> {
+    name: &'static str,
+    policies: usize,
+    site: &'a Site,
+    /// What it is held against: the place of that among the subjects, and the end of the ratio's name.
+    over: Option<(usize, &'static str)>,
+}
 
 /// One subject's samples of one kind, a round each.
 #[derive(Default)]
@@ -52,23 +58,28 @@ pub(crate) fn run(profile: Profile) -> Result<Rows> {
     let program = image::static_echo()?;
     say("lay out the subjects");
     let (plain, bridge) = (peers::plain(&program)?, peers::bridge(&program)?);
-    let native = Measured::start("native", &program, profile)?;
-    let vxlan = Measured::start("vxlan", &program, profile)?;
+    let start = |name, routing| Measured::start(name, routing, &program, profile);
+    let (native, vxlan) = (start("bench-native", "native")?, start("bench-vxlan", "vxlan")?);
+    let policed = start("bench-policed", "native")?;
+    policed.restrict(POLICIES)?;
+    let (over_plain, over_unpoliced) = (Some((0, "over_plain")), Some((2, "over_unpoliced")));
+    let subjects = [
+        Subject { name: "plain-veth", policies: 0, site: &plain, over: None },
+        Subject { name: "bridge-iptables", policies: 0, site: &bridge, over: over_plain },
+        Subject { name: "skep-native", policies: 0, site: &native.site, over: over_plain },
+        Subject { name: "skep-vxlan", policies: 0, site: &vxlan.site, over: over_plain },
+        Subject { name: "skep-native", policies: POLICIES, site: &policed.site, over: over_unpoliced },
+    ];
     let mut rows = Rows::default();
-    let skep = [("skep-native", &native.site), ("skep-vxlan", &vxlan.site)];
-    measure(&[(BASE, &plain), ("bridge-iptables", &bridge), skep[0], skep[1]], 0, &mut rows)?;
-    say(&format!("lay {POLICIES} policies"));
-    native.restrict(POLICIES)?;
-    vxlan.restrict(POLICIES)?;
-    measure(&[(BASE, &plain), skep[0], skep[1]], POLICIES, &mut rows)?;
-    drop((plain, bridge, native, vxlan));
+    measure(&subjects, &mut rows)?;
+    drop((plain, bridge, native, vxlan, policed));
     say("the delay of a change of policy");
     example::run("policy_change", &KNOWN, "skep", &mut rows)?;
     Ok(rows)
 }
 
 /// All kinds of traffic of all subjects, from the client to both servers.
-fn measure(subjects: &[(&str, &Site)], policies: usize, rows: &mut Rows) -> Result<()> {
+fn measure(subjects: &[Subject<'_>], rows: &mut Rows) -> Result<()> {
     let mut samples: BTreeMap<(usize, usize, usize), Samples> = BTreeMap::new();
     for round in 1..=ROUNDS {
         say(&format!("round {round} of {ROUNDS}"));
@@ -78,7 +89,7 @@ fn measure(subjects: &[(&str, &Site)], policies: usize, rows: &mut Rows) -> Resu
                 for subject in (0..subjects.len()).map(|turn| (turn + round) % subjects.len()) {
                     ensure!(!up::stopping(), "interrupted");
                     let busy = busy_seconds()?;
-                    let outcome = subjects[subject].1.traffic(at, word, FOR_MS)?;
+                    let outcome = subjects[subject].site.traffic(at, word, FOR_MS)?;
                     let busy = busy_seconds()? - busy;
                     let units = outcome.units as f64;
                     let of = samples.entry((kind, place, subject)).or_default();
@@ -88,21 +99,18 @@ fn measure(subjects: &[(&str, &Site)], policies: usize, rows: &mut Rows) -> Resu
             }
         }
     }
-    for ((kind, place, subject), of) in &samples {
-        let (_, metric, unit, _) = KINDS[*kind];
-        let name = subjects[*subject].0;
-        let settings: BTreeMap<String, Value> = [
-            ("place".to_owned(), json!(Place::ALL[*place].name())),
-            ("policies".to_owned(), json!(if name == BASE { 0 } else { policies })),
-        ]
-        .into();
+    for (&(kind, place, subject), of) in &samples {
+        let (_, metric, unit, _) = KINDS[kind];
+        let Subject { name, policies, over, .. } = &subjects[subject];
+        let settings: BTreeMap<String, Value> =
+            [("place".to_owned(), json!(Place::ALL[place].name())), ("policies".to_owned(), json!(policies))].into();
         rows.add_with(name, metric, unit, of.rate.clone(), settings.clone());
         rows.add_with(name, &format!("{metric}_cpu"), "ns", of.cpu_ns_per_unit.clone(), settings.clone());
-        let base = &samples[&(*kind, *place, 0)].rate;
-        if name != BASE {
+        if let Some((base, what)) = over {
             // Round by round, so that both sides met the same machine.
+            let base = &samples[&(kind, place, *base)].rate;
             let ratio = of.rate.iter().zip(base).map(|(rate, base)| rate / base).collect();
-            rows.add_with(name, &format!("{metric}_over_plain"), "ratio", ratio, settings);
+            rows.add_with(name, &format!("{metric}_{what}"), "ratio", ratio, settings);
         }
     }
     Ok(())

@@ -14,7 +14,7 @@ fn pod(tools: &str) -> String {
          \x20 containers:\n\
          \x20 - name: client\n\
          \x20   image: busybox:1\n\
-         \x20   command: [sh, -c, \"for i in 1 2 3; do /tools/kubectl get configmaps -o name; /tools/kubectl get secrets -o name; sleep 1; done; sleep 600\"]\n\
+         \x20   command: [sh, -c, \"while :; do /tools/kubectl get configmaps -o name; /tools/kubectl get secrets -o name; sleep 1; done\"]\n\
          \x20   env: [{{name: HOME, value: /tmp}}]\n\
          \x20   volumeMounts: [{{name: tools, mountPath: /tools}}]\n\
          \x20 volumes: [{{name: tools, hostPath: {{path: {tools}}}}}]\n"

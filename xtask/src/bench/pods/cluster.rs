@@ -24,9 +24,9 @@ pub(super) struct Measured {
 
 impl Measured {
     /// Starts it.
-    pub(super) fn start(routing: &str, program: &Path, profile: Profile) -> Result<Measured> {
+    pub(super) fn start(name: &str, routing: &str, program: &Path, profile: Profile) -> Result<Measured> {
         let options = Options { node_args: vec!["--routing".to_owned(), routing.to_owned()], ..Options::default() };
-        let fleet = Fleet::start(&format!("bench-{routing}"), &cluster::parts(profile)?, options)?;
+        let fleet = Fleet::start(name, &cluster::parts(profile)?, options)?;
         let nodes = fleet.nodes();
         let [first, second] = nodes.as_slice() else { bail!("two nodes were asked for") };
         let pods = [pod(&fleet, "client", first)?, pod(&fleet, "near", first)?, pod(&fleet, "far", second)?];
